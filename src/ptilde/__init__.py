@@ -1,0 +1,1 @@
+"""Unnormalised densities, estimated, sampled, normalised and checked through their score."""
