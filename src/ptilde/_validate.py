@@ -1,0 +1,46 @@
+"""Refusals, in one grammar: "`name` must be ...; got ...".
+
+Two errors of our own, both of them `ValueError`s, so that a caller needs no import to catch them:
+`DataError` for a table that cannot be what it is said to be, `ModelFileError` for a file that is no model of ours.
+"""
+
+import math
+import numbers
+from collections.abc import Iterable
+
+
+class DataError(ValueError):
+    """A table, or a description of one, that cannot be used; the message names column, row, value, cure."""
+
+
+class ModelFileError(ValueError):
+    """A file that is not a model written by ptilde, or no longer is."""
+
+
+def at_least(name: str, value: object, low: float) -> None:
+    """Refuse a `value` that is not a number of `low` or more."""
+    if not _is_number(value) or not value >= low:  # type: ignore[operator]
+        raise ValueError(f"`{name}` must be at least {low}; got {value!r}.")
+
+
+def positive(name: str, value: object) -> None:
+    """Refuse a `value` that is not a finite number above zero."""
+    if not _is_number(value) or not 0 < value < math.inf:  # type: ignore[operator]
+        raise ValueError(f"`{name}` must be positive and finite; got {value!r}.")
+
+
+def finite(name: str, value: object) -> None:
+    """Refuse a `value` that is not a finite number."""
+    if not _is_number(value) or not -math.inf < value < math.inf:  # type: ignore[operator]
+        raise ValueError(f"`{name}` must be a finite number; got {value!r}.")
+
+
+def one_of(name: str, value: object, options: Iterable[object]) -> None:
+    """Refuse a `value` that is not among `options`."""
+    options = list(options)
+    if not any(value is option or (type(value) is type(option) and value == option) for option in options):
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}; got {value!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

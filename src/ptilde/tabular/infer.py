@@ -1,0 +1,264 @@
+"""From the values of a column to its kind.
+
+What is decided, in this order:
+
+* Left out: constant, all missing, a copy of an earlier column, text with more distinct values than half the rows,
+  whole numbers without the repetitions that chance would bring (row numbers, keys).
+* Categorical: text, booleans, categories of a frame library, and numbers that take few values, each often.
+* Count: whole numbers from 0 or nearly, without atoms.
+* Atoms and grid, as in `ptilde.tabular.atoms`. On a grid of values from 0 up, 0 is always an atom; off a grid it is
+  when it is the least value and appears twice.
+* The body is `Positive` when all of it is above zero; an `Interval` when an atom stands on its upper end and an
+  atom or zero on its lower, or when it fills (0, 1] or (0, 100] to the brim; else `Real`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ptilde._validate import DataError
+from ptilde.tabular.atoms import Tally, find_atoms, find_step, step_matters, tally
+from ptilde.tabular.frames import Table
+from ptilde.tabular.kinds import (
+    Body,
+    Categorical,
+    Count,
+    Interval,
+    Kind,
+    Mask,
+    Numbers,
+    Positive,
+    Real,
+    SemiContinuous,
+    is_missing,
+    on_grid,
+)
+
+FEW = 20  # values that a person would list
+OFTEN = 5  # rows a value must have on average for its share to be worth a name
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A column's kind, or None if it is left out; the shares of its points; a word or a reason."""
+
+    kind: Kind | None
+    note: str = ""
+    shares: dict[Any, float] = field(default_factory=dict)
+
+
+def infer_columns(table: Table, sample_weight: ArrayLike | None = None) -> dict[str, Finding]:
+    """What is found for each column."""
+    weights = _weights(sample_weight, table.num_rows)
+    used = weights > 0
+    found: dict[str, Finding] = {}
+    first_with: dict[tuple[Any, ...], list[str]] = {}
+    for name, values in table.columns.items():
+        print_of_values = _fingerprint(values)
+        twins = first_with.setdefault(print_of_values, [])
+        twin = next((other for other in twins if _same(table.columns[other], values)), None)
+        if twin is not None and found[twin].kind is not None:
+            found[name] = Finding(None, f"a copy of column {twin!r}")
+            continue
+        twins.append(name)
+        spelling = table.template.dtypes[name]
+        if values.dtype == object:
+            found[name] = _infer_objects(name, values[used], weights[used], spelling)
+        else:
+            found[name] = _infer_numbers(values[used], weights[used], spelling)
+    return found
+
+
+def _weights(sample_weight: ArrayLike | None, num_rows: int) -> Numbers:
+    if sample_weight is None:
+        return np.ones(num_rows)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (num_rows,):
+        raise DataError(f"`sample_weight` must have one weight for each of {num_rows} rows; got shape {weights.shape}.")
+    if not np.all(weights >= 0) or not np.all(np.isfinite(weights)) or not weights.any():
+        raise DataError("`sample_weight` must be finite, zero or more, and not all zero.")
+    return weights if np.all(weights == np.rint(weights)) else weights * (weights > 0).sum() / weights.sum()
+
+
+def _fingerprint(values: NDArray[Any]) -> tuple[Any, ...]:
+    if values.dtype == object:
+        return (len(values), *values[:100].tolist(), *values[-100:].tolist())
+    return (len(values), hash(values.tobytes()))
+
+
+def _same(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    if left.dtype != right.dtype:
+        return False
+    return left.tolist() == right.tolist() if left.dtype == object else np.array_equal(left, right, equal_nan=True)
+
+
+def _infer_objects(name: str, values: NDArray[Any], weights: Numbers, spelling: dict[str, Any]) -> Finding:
+    counts: Counter[Any] = Counter()
+    cells = values.tolist()
+    if np.all(weights == 1):
+        counts.update(cells)
+    else:
+        for cell, weight in zip(cells, weights.tolist(), strict=True):
+            counts[cell] += weight  # type: ignore[assignment]
+    missing = counts.pop(None, 0) > 0
+    num_rows, num_levels = sum(counts.values()), len(counts)
+    unlisted = "categories" not in spelling and not spelling.get("dtype", "").startswith("dictionary")
+    if num_levels == 0:
+        return Finding(None, "all missing")
+    if num_levels == 1 and not missing:
+        return Finding(None, f"constant: always {next(iter(counts))!r}")
+    if num_levels > FEW and num_levels > num_rows / 2 and (unlisted or num_levels == num_rows):
+        return Finding(None, f"like an identifier: {num_levels} distinct values in {num_rows:.10g} rows")
+    if isinstance(next(iter(counts)), int) and not isinstance(next(iter(counts)), bool):
+        _refuse_large(name, values)
+    order = {category: position for position, category in enumerate(spelling.get("categories", ()))}
+    levels = sorted(counts, key=lambda level: (order.get(level, len(order)), level))
+    note = f"{num_levels} categories" if num_levels > FEW else ""
+    return Finding(Categorical(tuple(levels), missing), note, {v: counts[v] / len_of(weights) for v in levels})
+
+
+def len_of(weights: Numbers) -> float:
+    """The number of rows that the weights stand for."""
+    return float(weights.sum())
+
+
+def _refuse_large(name: str, values: NDArray[Any]) -> None:
+    row = next(row for row, cell in enumerate(values) if not is_missing(cell) and abs(cell) > 2**53)
+    raise DataError(
+        f"Column {name!r} must hold integers up to 2^53, beyond which float64 confuses them; got {values[row]} in "
+        f"row {row}. If it is an identifier, store it as text or drop it; if an amount, use a larger unit."
+    )
+
+
+def _infer_numbers(values: Numbers, weights: Numbers, spelling: dict[str, Any]) -> Finding:
+    empty = np.isnan(values)
+    missing = bool(empty.any())
+    if empty.all():
+        return Finding(None, "all missing")
+    table, rows = tally(values[~empty], weights[~empty]), len_of(weights)
+    if len(table.values) == 1 and not missing:
+        return Finding(None, f"constant: always {table.values[0]:.10g}")
+    if missing is False and _is_identifier(values, table):
+        return Finding(None, f"like an identifier: {len(values)} whole numbers, no two alike")
+    step = find_step(table.values)
+    if step is not None and not (step >= 1 or step_matters(table, step)):
+        step = None
+    if _is_categorical(table, step, spelling):
+        return _categorical(table, missing, rows)
+    if step == 1 and _has_count_shape(table):
+        return Finding(Count(missing))
+    return _semicontinuous(table, step, missing, rows)
+
+
+def _is_identifier(values: Numbers, table: Tally) -> bool:
+    """Whole numbers that are all distinct, though drawn freely from where they lie some would be alike.
+
+    Among m values spread evenly over w integers, m^2 / 2w pairs agree; none agree with chance e^-that. The values are
+    taken in 32 stretches of equal number, each about even.
+    """
+    num_values = len(table.values)
+    if num_values < len(values) or num_values < 30 or np.any(values != np.rint(values)):
+        return False
+    if np.all(np.diff(values) == 1):
+        return True
+    stretches = np.array_split(table.values, 32)
+    return sum(s.size**2 / (2 * (s[-1] - s[0] + 1)) for s in stretches if s.size) > 16
+
+
+def _is_categorical(table: Tally, step: float | None, spelling: dict[str, Any]) -> bool:
+    num_values, rows = len(table.values), table.total
+    if num_values == 1 or (num_values == 2 and rows >= 4):
+        return True
+    if spelling.get("dtype", "").startswith(("category", "dictionary")):
+        return True
+    whole = step is not None and step >= 1
+    seldom = (table.counts <= 2).sum()
+    if num_values <= FEW and rows >= (OFTEN if whole else 2 * OFTEN) * num_values and seldom <= num_values / 4:
+        return not (step == 1 and _has_count_shape(table))
+    cells = np.inf if step is None else (table.values[-1] - table.values[0]) / step + 1
+    sparse = num_values < cells / 4
+    return bool(num_values <= 1000 and rows >= 50 * num_values and sparse and (table.counts < 5).mean() < 0.1)
+
+
+def _has_count_shape(table: Tally) -> bool:
+    """0, 1, 2 and more, most often 0 or 1, falling from there up to chance, to a tail below a fifth of the top."""
+    values, counts = table.values, table.counts
+    if len(values) < 4 or not np.array_equal(values[:3], [0, 1, 2]):
+        return False
+    top = int(np.argmax(counts))
+    falling = counts[top + 1 :] <= 1.2 * counts[top:-1] + 3 * np.sqrt(counts[top:-1])
+    return bool(top <= 1 and falling[: 2 * FEW].all() and counts[-1] < 0.2 * counts[top] and counts[:2].min() > 0)
+
+
+def _categorical(table: Tally, missing: bool, rows: float) -> Finding:
+    whole = np.all(table.values == np.rint(table.values)) and np.abs(table.values).max() < 2**53
+    values = tuple(int(v) if whole else float(v) for v in table.values)
+    note = f"{len(values)} values, all of them often" if len(values) > FEW else ""
+    return Finding(Categorical(values, missing), note, dict(zip(values, (table.counts / rows).tolist(), strict=True)))
+
+
+def _semicontinuous(table: Tally, step: float | None, missing: bool, rows: float) -> Finding:
+    is_atom = find_atoms(table, step)
+    body = table.without(is_atom)
+    if step is None and len(body.values) and is_atom.any():  # an atom off the grid may have hidden it
+        step = find_step(body.values)
+        step = step if step is not None and (step >= 1 or step_matters(body, step)) else None
+    if len(body.values) == 0:
+        return _categorical(table, missing, rows)
+    if step == 1 and not is_atom.any() and _is_count(table):
+        return Finding(Count(missing))
+    if body.values[0] == 0 and (step is not None or body.counts[0] >= 2) and len(body.values) > 1:
+        is_atom |= table.values == 0
+        body = table.without(is_atom)
+    atoms = tuple(_shorter(atom) for atom in table.values[is_atom])
+    kind: Kind = _body(body, atoms, step, missing)
+    if not kind.holds(table.values).all():
+        kind = Real(step, missing) if step is None or on_grid(body.values, step).all() else Real(None, missing)
+        kind = SemiContinuous(atoms, Real(kind.grid), missing) if atoms else kind
+    return Finding(kind, "", dict(zip(atoms, (table.counts[is_atom] / rows).tolist(), strict=True)))
+
+
+def _is_count(table: Tally) -> bool:
+    low, middle = table.values[0], np.median(np.repeat(table.values, np.minimum(table.counts, 1000).astype(int)))
+    return bool(0 <= low <= 0.1 * middle + 1 and middle <= 1000)
+
+
+def _body(body: Tally, atoms: tuple[float, ...], step: float | None, missing: bool) -> Kind:
+    low, high = float(body.values[0]), float(body.values[-1])
+    below = max((atom for atom in atoms if atom < low), default=None)
+    above = min((atom for atom in atoms if atom > high), default=None)
+    found: Body = Positive(step) if low > 0 else Real(step)
+    if above is not None and (below is not None or low > 0):
+        found = Interval(0.0 if below is None else below, above, step)
+    elif low > 0 and (brim := _brim(body, step)) is not None:
+        found = Interval(0.0, brim, step)
+    if atoms:
+        return SemiContinuous(atoms, found, missing)
+    return type(found)(**{**found.__dict__, "missing": missing})
+
+
+def _brim(body: Tally, step: float | None) -> float | None:
+    """1 or 100 if the values end there at full density: the last fiftieth holds half as many as the one before it."""
+    for brim in (1.0, 100.0):
+        last, before = (body.counts[_between(body.values, brim * a, brim * b)].sum() for a, b in ((0.98, 1), (0.96, 0.98)))
+        inside = body.values[-1] < brim or (step is not None and body.values[-1] == brim)
+        if inside and last >= 10 and last >= before / 2 and last >= 0.005 * body.total:
+            return brim
+    return None
+
+
+def _between(values: Numbers, low: float, high: float) -> Mask:
+    return (values > low) & (values <= high)
+
+
+def _shorter(value: float) -> float:
+    """A value spelt with up to eight digits if that is the same atom: 353.77 for 353.76999998."""
+    spelt = float(f"{value:.8g}")
+    short = float(f"{value:.6g}")
+    for candidate in (short, spelt):
+        if abs(candidate - value) <= 1e-9 * abs(value):
+            return candidate
+    return float(value)

@@ -1,0 +1,222 @@
+r"""What one column may hold.
+
+A column's law is $\sum_a p_a\,\delta_a + (1 - \sum_a p_a)\,f$: point masses on the *atoms* $a$, and a *body* with
+density $f$ on the line, the half-line or an interval. A *grid* is the step of recording: body values are whole
+multiples of it. Two values are the same atom within float noise (`on_atom`), and so for grids (`on_grid`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptilde import _validate
+
+Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def on_atom(values: Numbers, atom: float) -> Mask:
+    """Which values are the atom: within 1e-7 of it in proportion, or 1e-12."""
+    return np.isclose(values, atom, rtol=1e-7, atol=1e-12)
+
+
+def on_grid(values: Numbers, step: float) -> Mask:
+    """Which values are whole multiples of the step, to 1e-4 of a step plus 1e-7 of the value."""
+    multiples = values / step
+    return np.abs(multiples - np.rint(multiples)) <= 1e-4 + 1e-7 * np.abs(multiples)
+
+
+def _holds(body: Any, inside: Mask, values: Numbers) -> Mask:
+    if body.grid is not None:
+        inside = inside & on_grid(values, body.grid)
+    return inside | (np.isnan(values) & body.missing)
+
+
+def _check_flags(body: Any) -> None:
+    if body.grid is not None:
+        _validate.positive("grid", body.grid)
+        object.__setattr__(body, "grid", float(body.grid))
+    _check_missing(body)
+
+
+def _check_missing(kind: Any) -> None:
+    if not isinstance(kind.missing, (bool, np.bool_)):
+        raise ValueError(f"`missing` must be true or false; got {kind.missing!r}.")
+    object.__setattr__(kind, "missing", bool(kind.missing))
+
+
+@dataclass(frozen=True)
+class Real:
+    """Any finite number."""
+
+    grid: float | None = None
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        _check_flags(self)
+
+    def holds(self, values: Numbers) -> Mask:
+        """Which values may stand here; a missing one may when `missing`."""
+        return _holds(self, np.isfinite(values), values)
+
+
+@dataclass(frozen=True)
+class Positive:
+    """Any number above zero."""
+
+    grid: float | None = None
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        _check_flags(self)
+
+    def holds(self, values: Numbers) -> Mask:
+        """Which values may stand here; a missing one may when `missing`."""
+        low = 0.0 if self.grid is None else self.grid / 2  # float noise around zero is zero
+        return _holds(self, (values > low) & np.isfinite(values), values)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Any number strictly between `low` and `high`; with a grid, the ends too."""
+
+    low: float
+    high: float
+    grid: float | None = None
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        _validate.finite("low", self.low)
+        _validate.finite("high", self.high)
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+        if not self.low < self.high:
+            raise ValueError(f"`low` must be below `high`; got {self.low!r} and {self.high!r}.")
+        _check_flags(self)
+
+    def holds(self, values: Numbers) -> Mask:
+        """Which values may stand here; a missing one may when `missing`."""
+        inside = (values > self.low) & (values < self.high)
+        if self.grid is not None:
+            inside |= on_atom(values, self.low) | on_atom(values, self.high)
+        return _holds(self, inside, values)
+
+
+@dataclass(frozen=True)
+class SemiContinuous:
+    """One of the `atoms`, or a number from the `body`, whose field `grid` holds the step, if any.
+
+    Args:
+        atoms: the values that hold positive probability, kept in ascending order.
+        body: where the other values lie; a value on an atom is never counted as body.
+        missing: whether a cell may be empty.
+    """
+
+    atoms: tuple[float, ...]
+    body: Real | Positive | Interval = Positive()
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.atoms, (str, bytes)) or not hasattr(self.atoms, "__iter__"):
+            raise ValueError(f"`atoms` must be a list of numbers; got {self.atoms!r}.")
+        for atom in self.atoms:
+            _validate.finite("atoms", atom)
+        atoms = tuple(sorted(float(atom) + 0.0 for atom in self.atoms))  # + 0.0 turns -0.0 into 0.0
+        if not atoms:
+            raise ValueError("`atoms` must hold at least one number; got none. Use the kind of the body instead.")
+        for left, right in zip(atoms, atoms[1:], strict=False):
+            if on_atom(np.asarray(left), right):
+                raise ValueError(f"`atoms` must be distinct; got {left!r} and {right!r}.")
+        object.__setattr__(self, "atoms", atoms)
+        if not isinstance(self.body, Real | Positive | Interval):
+            raise ValueError(f"`body` must be Real, Positive or Interval; got {self.body!r}.")
+        if self.body.missing:
+            raise ValueError("`missing` must be set on the column, not on its body; got a body with missing=True.")
+        _check_missing(self)
+
+    @property
+    def grid(self) -> float | None:
+        """The recording step of the body."""
+        return self.body.grid
+
+    def holds(self, values: Numbers) -> Mask:
+        """Which values may stand here; a missing one may when `missing`."""
+        inside = self.body.holds(values)
+        for atom in self.atoms:
+            inside |= on_atom(values, atom)
+        return inside | (np.isnan(values) & self.missing)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of finitely many values: all strings, all booleans or all numbers."""
+
+    categories: tuple[str | int | float | bool, ...]
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.categories, (str, bytes)) or not hasattr(self.categories, "__iter__"):
+            raise ValueError(f"`categories` must be a list of values; got {self.categories!r}.")
+        categories = tuple(c.item() if isinstance(c, np.generic) else c for c in self.categories)
+        if not categories:
+            raise ValueError("`categories` must hold at least one value; got none.")
+        families = [value_family(c) for c in categories]
+        for value, family in zip(categories, families, strict=True):
+            if family is None:
+                raise ValueError(f"`categories` must be strings, booleans or finite numbers; got {value!r}.")
+            if family != families[0]:
+                raise ValueError(f"`categories` must be of one type; got {categories[0]!r} and {value!r}.")
+        seen: set[Any] = set()
+        for value in categories:
+            if value in seen:
+                raise ValueError(f"`categories` must be distinct; got {value!r} twice.")
+            seen.add(value)
+        object.__setattr__(self, "categories", categories)
+        _check_missing(self)
+
+    def holds(self, values: NDArray[Any]) -> Mask:
+        """Which values may stand here; a missing one may when `missing`."""
+        known = set(self.categories)
+        return np.fromiter((self.missing if is_missing(v) else v in known for v in values.tolist()), bool, len(values))
+
+
+@dataclass(frozen=True)
+class Count:
+    """One of 0, 1, 2, ..., with no end."""
+
+    missing: bool = False
+
+    def __post_init__(self) -> None:
+        _check_missing(self)
+
+    @property
+    def grid(self) -> float:
+        """The step of a count."""
+        return 1.0
+
+    def holds(self, values: Numbers) -> Mask:
+        """Which values may stand here; a missing one may when `missing`."""
+        inside = (values >= -1e-4) & np.isfinite(values) & on_grid(values, 1.0)
+        return inside | (np.isnan(values) & self.missing)
+
+
+Body = Real | Positive | Interval
+Kind = Real | Positive | Interval | SemiContinuous | Categorical | Count
+
+
+def value_family(value: object) -> str | None:
+    """Whether a cell is "text", a "boolean" or a "number"; None if it is nothing a column may hold."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, (bool, np.bool_)):
+        return "boolean"
+    if isinstance(value, (int, np.integer)) or (isinstance(value, (float, np.floating)) and np.isfinite(value)):
+        return "number"
+    return None
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell is empty: None or NaN."""
+    return value is None or value != value
