@@ -1,0 +1,129 @@
+"""What every case on a real table measures: ours and the peers on one random split, with zeros as the only atom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.harness import OURS, Options, Rows, clock, peak_memory
+from benchmarks.peers import GaussianPerPattern, IndependentColumns, KernelLog1p, PatternGaussian
+from ptilde.diagnostics import pattern_total_variation, q99_ratio, two_sample_auc
+
+METRICS = {
+    "AUC": "classifier two-sample AUC of as many draws as held-out rows against these; 0.5 is perfect, see `real rows`",
+    "zeros off": "largest distance of a column's share of exact zeros from the training share",
+    "pattern TV": "total variation between the zero patterns of the draws and of the held-out rows",
+    "q99 ratio": "99 % quantile of the row sum, draws over held-out",
+    "log density": "mean held-out log density a row, in nats, per unit of each positive amount",
+    "above patterns": "the same less that of bootstrapped patterns + Gaussian log-amounts, on the same rows",
+    "gap": "mean |one-pass - ODE| log density over the held-out rows compared",
+    "within 1 nat": "share of them where the two agree to a nat",
+    "log Z off": "certificate: distance of the log normaliser from 0",
+    "se log Z": "its standard error",
+    "fit s": "seconds to fit",
+    "draw s": "seconds to draw as many rows as are held out, compilation included",
+    "score s": "seconds for their one-pass log densities, compilation included",
+    "peak MB": "most memory held by the process after these",
+}
+PEERS = (IndependentColumns, PatternGaussian, GaussianPerPattern, KernelLog1p)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one table that are fitted and rows that are held out."""
+
+    names: tuple[str, ...]
+    train: NDArray
+    test: NDArray
+
+    def frame(self, rows: NDArray) -> pa.Table:
+        return pa.table({name: rows[:, j] for j, name in enumerate(self.names)})
+
+
+def split(table: pa.Table, names: Sequence[str], seed: int, held_out: float = 0.25) -> Split:
+    rows = np.column_stack([table[name].to_numpy().astype(float) for name in names])
+    order = np.random.default_rng(seed).permutation(len(rows))
+    num_test = round(held_out * len(rows))
+    return Split(tuple(names), rows[order[num_test:]], rows[order[:num_test]])
+
+
+def measure(
+    parts: Split,
+    seed: int,
+    options: Options,
+    picture: Path | None,
+    *,
+    ode_rows: int = 1000,
+    step: float | None = None,
+) -> Rows:
+    """The lines of the table: ours, each peer (draws rounded to `step`), and real training rows in place of draws."""
+    ours, draws, log_density = fitted(parts, seed, options, ode_rows)
+    rows = {OURS: ours}
+    several: dict[str, NDArray] = {"held out": parts.test, OURS: draws}
+    for peer in PEERS:
+        model = peer().fit(parts.train)
+        drawn = model.sample(len(parts.test), seed)
+        several[peer.name] = np.round(drawn / step) * step if step else drawn
+        rows[peer.name] = {}
+        if hasattr(model, "score_samples"):
+            rows[peer.name]["log density"] = float(np.mean(model.score_samples(parts.test)))
+    several["real rows"] = np.random.default_rng(seed).permutation(parts.train)[: len(parts.test)]
+    rows["real rows"] = {}
+    for name, row in rows.items():
+        row.update(fidelity(parts, several[name], seed))
+        if "log density" in row:
+            row["above patterns"] = row["log density"] - rows[PatternGaussian.name]["log density"]
+    if picture:
+        from benchmarks.pictures import columns
+
+        columns(picture, parts.names, several, scores={OURS: log_density})
+    return rows
+
+
+def fidelity(parts: Split, draws: NDArray, seed: int) -> dict[str, float]:
+    zeros = np.abs(np.mean(draws == 0, axis=0) - np.mean(parts.train == 0, axis=0))
+    return {
+        "AUC": two_sample_auc(parts.test, draws, seed=seed).value,
+        "zeros off": float(zeros.max()),
+        "pattern TV": pattern_total_variation(parts.test == 0, draws == 0).value,
+        "q99 ratio": q99_ratio(parts.test, draws).value,
+    }
+
+
+def fitted(parts: Split, seed: int, options: Options, ode_rows: int) -> tuple[dict[str, float], NDArray, NDArray]:
+    """The numbers that only ours has, its draws, and its held-out log density."""
+    timed = clock()
+    test = parts.frame(parts.test)
+    with timed("fit s"):
+        model = options.estimator(seed).fit(parts.frame(parts.train))
+    with timed("draw s"):
+        draws = model.sample(len(parts.test), random_state=seed)
+    with timed("score s"):
+        log_density = np.asarray(model.score_samples(test))
+    row = {**timed.seconds, "peak MB": peak_memory()}
+    per_unit = log_density - log_steps(model.schema_, parts)
+    row["log density"] = float(np.mean(per_unit))
+    if ode_rows:
+        some = test.slice(0, ode_rows)
+        gap = np.abs(np.asarray(model.score_samples(some, method="ode")) - log_density[: len(some)])
+        row["gap"], row["within 1 nat"] = float(np.mean(gap)), float(np.mean(gap <= 1))
+    log_z, row["se log Z"] = map(float, model.log_normalizer())
+    row["log Z off"] = abs(log_z)
+    return row, np.column_stack([draws[name].to_numpy() for name in parts.names]), per_unit
+
+
+def log_steps(schema, parts: Split) -> NDArray:
+    """The sum of log(step) over each row's amounts on a grid: their mass is per step, a peer's density per unit."""
+    total = np.zeros(len(parts.test))
+    for j, name in enumerate(parts.names):
+        kind = schema.columns[name]
+        step = getattr(kind, "grid", None)
+        if step:
+            on_atom = np.isin(parts.test[:, j], getattr(kind, "atoms", ()))
+            total += np.where(on_atom, 0.0, np.log(step))
+    return total
