@@ -1,14 +1,16 @@
 r"""Which values hold a point mass, and on which grid the others were recorded.
 
 A value $v$ held by $c$ of the rows is an atom if its neighbourhood does not explain it. Let $E$ be the count that the
-neighbours foretell: on a grid, the count of the next cells carried on log-linearly to $v$ (so that the first and
-largest cell of a smoothly falling law is no atom); off a grid, the mean count of the nearest distinct values (so that
-rounding which ties everything makes no atom of anything). Then $v$ is an atom if all of
+neighbours foretell: on a grid, the count of the next cells, or of every second, fifth or tenth, carried on
+log-linearly to $v$ (so that the first and largest cell of a smoothly falling law is no atom); off a grid, what the
+nearest distinct values hold beyond one row. Let $T$ be the mean count of the more frequent half of the ten nearest
+distinct values (so that rounding to two digits, say, makes an atom of nothing), or 0 where these fill the grid. Then
+$v$ is an atom if both
 
-* $c \ge 4 E$ and $P(\mathrm{Poisson}(E) \ge c) < 10^{-6}$,
-* $c$ is a hundredth of the rows (3 in a thousand where the other values hardly ever repeat), not counting those on
-  giants, atoms that hold a fifth or more by themselves,
-* or $v$ is the least or greatest value and $c$ is a thousandth of the rows and 10: data pile up at their bounds.
+* $c \ge 4 \max(E, T)$ and $P(\mathrm{Poisson}(E) \ge c) < 10^{-6}$, and
+* $c$ is a hundredth of the rows and 20 (3 in a thousand and 5 where the other values hardly ever repeat), not
+  counting rows on giants, atoms that hold a fifth or more by themselves; or else $v$ is the least or greatest value
+  and $c$ is a thousandth of the rows and 10 (or 20): data pile up at their bounds.
 
 Values are judged from the most frequent down, and an atom no longer counts as a neighbour.
 """
@@ -22,9 +24,13 @@ from ptilde.tabular.kinds import Mask, Numbers, on_grid
 
 RATIO = 4.0  # how many times the foretold count an atom holds
 TAIL = 1e-6  # chance under the foretold count; a column has at most 300 candidates
-NUM_NEIGHBOURS = 10  # distinct values on each side whose mean count is the foretold one
+NUM_NEIGHBOURS = 10  # distinct values on each side; the more frequent half of them is the neighbourhood
+COMBS = (1, 2, 5, 10)  # people and gauges often record every second, fifth or tenth cell only
 MIN_BLOCK = 10  # rows in a block of cells before it is trusted: a relative error of a third
 MAX_ATOMS = 32
+GIANT = 0.2
+SHARE, SHARE_IF_SMOOTH, END_SHARE = 0.01, 0.003, 0.001
+FEWEST_ROWS = 5  # that hold an atom; twice as many at an end, four times where values repeat anyway
 
 
 class Tally(NamedTuple):
@@ -74,8 +80,9 @@ def find_step(values: Numbers) -> float | None:
         return float(_common_factor(size))
     sample = size if size.size <= 2000 else size[np.linspace(0, size.size - 1, 2000).astype(int)]
     top = int(np.floor(np.log10(np.median(size)))) + 1
-    decimals = (10.0**power for power in range(top, top - 9, -1))
-    for step in (*decimals, *_gap_steps(sample)):
+    decimals = (float(f"1e{power}") for power in range(top, top - 9, -1))
+    finest = np.quantile(sample, 0.9) / 1e6  # finer ones fit anything, within the tolerance
+    for step in (step for step in (*decimals, *_gap_steps(sample)) if step >= finest):
         if on_grid(sample, step).all() and _evidence(size, step) > 20 and on_grid(size, step).all():
             return _shortest(step * _common_factor(np.rint(size / step)), size)
     return None
@@ -138,34 +145,52 @@ def _repeats(body: Tally) -> np.ndarray:
 def find_atoms(table: Tally, step: float | None) -> Mask:
     """Which of the tallied values are atoms."""
     is_atom = np.zeros(len(table.values), dtype=bool)
-    total = base = table.total
-    rare = table.counts < 0.003 * total
-    smooth = table.counts[rare & (table.counts > 1)].sum() < 0.01 * total  # hardly any ties but the candidates'
-    min_share = 0.003 if smooth else 0.01
+    base = table.total
     order = np.argsort(-table.counts, kind="stable")
-    candidates = order[table.counts[order] >= 5][: 10 * MAX_ATOMS]
+    candidates = order[table.counts[order] >= FEWEST_ROWS][: 10 * MAX_ATOMS]
     for j in candidates:
-        count = table.counts[j]
-        if count >= 0.2 * base and _stands_out(table, is_atom, j, step):
+        if table.counts[j] >= GIANT * base and _stands_out(table, is_atom, j, step):
             is_atom[j] = True
-            base -= count
+            base -= table.counts[j]
+    share, fewest = _threshold(table.without(is_atom))
     for j in candidates:
         at_end = not np.any(~is_atom[:j]) or not np.any(~is_atom[j + 1 :])
-        enough = table.counts[j] >= min_share * base or (at_end and table.counts[j] >= max(10.0, 1e-3 * base))
-        if enough and not is_atom[j] and is_atom.sum() < MAX_ATOMS:
+        enough = max(share * base, fewest) if not at_end else max(END_SHARE * base, 2 * FEWEST_ROWS, fewest)
+        if table.counts[j] >= enough and not is_atom[j] and is_atom.sum() < MAX_ATOMS:
             is_atom[j] = _stands_out(table, is_atom, j, step)
     return is_atom
 
 
+def _threshold(table: Tally) -> tuple[float, float]:
+    """The least share and number of rows of an atom inside: small where the rarer values hardly ever repeat."""
+    rare = table.counts < max(SHARE_IF_SMOOTH * table.total, FEWEST_ROWS)
+    ties = table.counts[rare & (table.counts > 1)].sum()
+    if ties < 0.01 * table.total and rare.sum() > 0:
+        return SHARE_IF_SMOOTH, FEWEST_ROWS
+    return SHARE, 4 * FEWEST_ROWS
+
+
 def _stands_out(table: Tally, is_atom: Mask, j: int, step: float | None) -> bool:
     typical, foretold = 0.0, 0.05  # off a grid a value repeats by chance of rounding only
-    for direction in (-1, 1):
-        distances, counts = _side(table, is_atom, j, direction)
-        if distances.size:
-            typical = max(typical, float(counts[:NUM_NEIGHBOURS].mean()))
-            foretold = max(foretold, typical - 1 if step is None else _extrapolate(distances / step, counts))
+    sides = [_side(table, is_atom, j, direction) for direction in (-1, 1)]
+    for distances, counts in sides:
+        nearest = np.sort(counts[:NUM_NEIGHBOURS])
+        if distances.size and (step is None or distances[nearest.size - 1] > 2.5 * step * nearest.size):
+            typical = max(typical, float(nearest[nearest.size // 2 :].mean()))
+    if step is None:
+        foretold = max(foretold, typical - 1)
+    else:
+        cells = [(np.rint(distances / step), counts) for distances, counts in sides]
+        foretold = max(foretold, *(_extrapolate(*side, comb) for comb in _combs(cells) for side in cells))
     count = table.counts[j]
     return bool(count >= RATIO * max(typical, foretold) and gammainc(count, foretold) < TAIL)
+
+
+def _combs(sides: list[tuple[Numbers, Numbers]]) -> list[int]:
+    """1, and those combs through the value whose teeth hold twice their due (half as much again of every second)."""
+    cells, counts = (np.concatenate(part) for part in zip(*sides, strict=True))
+    held = {comb: counts[cells % comb == 0].sum() / max(counts.sum(), 1) for comb in COMBS}
+    return [comb for comb in COMBS if comb == 1 or held[comb] > min(0.75, 2 / comb)]
 
 
 def _side(table: Tally, is_atom: Mask, j: int, direction: int) -> tuple[Numbers, Numbers]:
@@ -176,10 +201,14 @@ def _side(table: Tally, is_atom: Mask, j: int, direction: int) -> tuple[Numbers,
     return np.abs(values - table.values[j]), counts
 
 
-def _extrapolate(cells: Numbers, counts: Numbers) -> float:
-    """The count foretold at distance zero by two blocks of cells of equal width, log-linearly and never downward."""
-    width = max(1.0, np.rint(cells[np.searchsorted(np.cumsum(counts), MIN_BLOCK).clip(max=len(cells) - 1)]))
-    first = counts[cells <= width + 0.5].sum()
-    second = counts[(cells > width + 0.5) & (cells <= 2 * width + 0.5)].sum()
-    growth = max(1.0, (first + 0.5) / (second + 0.5))
+def _extrapolate(cells: Numbers, counts: Numbers, comb: int) -> float:
+    """The count foretold at distance zero by two equal blocks of teeth, log-linearly and never downward."""
+    on_comb = cells % comb == 0
+    cells, counts = cells[on_comb] / comb, counts[on_comb]
+    if cells.size == 0:
+        return 0.0
+    width = max(1.0, cells[np.searchsorted(np.cumsum(counts), MIN_BLOCK).clip(max=len(cells) - 1)])
+    first = counts[cells <= width].sum()
+    second = counts[(cells > width) & (cells <= 2 * width)].sum()
+    growth = max(1.0, (first + 2) / (second + 2))
     return first / width * growth ** ((width + 1) / 2 / width)

@@ -6,8 +6,8 @@ What is decided, in this order:
   whole numbers without the repetitions that chance would bring (row numbers, keys).
 * Categorical: text, booleans, categories of a frame library, and numbers that take few values, each often.
 * Count: whole numbers from 0 or nearly, without atoms.
-* Atoms and grid, as in `ptilde.tabular.atoms`. On a grid of values from 0 up, 0 is always an atom; off a grid it is
-  when it is the least value and appears twice.
+* Atoms and grid, as in `ptilde.tabular.atoms`. A 0 that is the least value is always an atom, so
+  that the body is `Positive` and no draw is below 0; off a grid only in columns of 50 rows or more.
 * The body is `Positive` when all of it is above zero; an `Interval` when an atom stands on its upper end and an
   atom or zero on its lower, or when it fills (0, 1] or (0, 100] to the brim; else `Real`.
 """
@@ -105,12 +105,11 @@ def _infer_objects(name: str, values: NDArray[Any], weights: Numbers, spelling: 
             counts[cell] += weight  # type: ignore[assignment]
     missing = counts.pop(None, 0) > 0
     num_rows, num_levels = sum(counts.values()), len(counts)
-    unlisted = "categories" not in spelling and not spelling.get("dtype", "").startswith("dictionary")
     if num_levels == 0:
         return Finding(None, "all missing")
     if num_levels == 1 and not missing:
         return Finding(None, f"constant: always {next(iter(counts))!r}")
-    if num_levels > FEW and num_levels > num_rows / 2 and (unlisted or num_levels == num_rows):
+    if num_levels > FEW and num_levels > num_rows / 2:
         return Finding(None, f"like an identifier: {num_levels} distinct values in {num_rows:.10g} rows")
     if isinstance(next(iter(counts)), int) and not isinstance(next(iter(counts)), bool):
         _refuse_large(name, values)
@@ -210,7 +209,7 @@ def _semicontinuous(table: Tally, step: float | None, missing: bool, rows: float
         return _categorical(table, missing, rows)
     if step == 1 and not is_atom.any() and _is_count(table):
         return Finding(Count(missing))
-    if body.values[0] == 0 and (step is not None or body.counts[0] >= 2) and len(body.values) > 1:
+    if body.values[0] == 0 and len(body.values) > 1 and (step is not None or body.total >= 50):
         is_atom |= table.values == 0
         body = table.without(is_atom)
     atoms = tuple(_shorter(atom) for atom in table.values[is_atom])
@@ -230,10 +229,11 @@ def _body(body: Tally, atoms: tuple[float, ...], step: float | None, missing: bo
     low, high = float(body.values[0]), float(body.values[-1])
     below = max((atom for atom in atoms if atom < low), default=None)
     above = min((atom for atom in atoms if atom > high), default=None)
-    found: Body = Positive(step) if low > 0 else Real(step)
-    if above is not None and (below is not None or low > 0):
+    positive = low > 0 and all(atom >= 0 or atom == round(atom) for atom in atoms)  # -1 or -999 stand for a word
+    found: Body = Positive(step) if positive else Real(step)
+    if above is not None and (below is not None or positive):
         found = Interval(0.0 if below is None else below, above, step)
-    elif low > 0 and (brim := _brim(body, step)) is not None:
+    elif positive and (brim := _brim(body, step)) is not None:
         found = Interval(0.0, brim, step)
     if atoms:
         return SemiContinuous(atoms, found, missing)
