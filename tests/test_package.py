@@ -27,7 +27,7 @@ def test_importing_ptilde_loads_nothing_heavy():
 
 def test_the_schema_and_the_errors_need_no_jax():
     assert not modules_after("import ptilde; ptilde.Schema, ptilde.Real, ptilde.DataError") & {"jax", "equinox"}
-    assert not modules_after("import ptilde; ptilde.datasets.load_randhie()") & {"jax", "pandas"}
+    assert not modules_after("import ptilde; ptilde.datasets.load_randhie()") & {"jax", "equinox"}
 
 
 def test_jax_is_seen_once_it_is_loaded():
@@ -62,3 +62,9 @@ def test_every_module_opens_with_what_it_means():
         if path.read_text().strip() and not re.match(r'r?"""\S', path.read_text())
     ]
     assert silent == []
+
+
+def test_the_citation_and_the_changelog_name_this_version():
+    root = Path(__file__).parents[1]
+    assert f"\nversion: {ptilde.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"\n## {ptilde.__version__} " in (root / "CHANGELOG.md").read_text()
