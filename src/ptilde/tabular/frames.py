@@ -5,7 +5,6 @@ strings, booleans or (beyond 2^53) integers with None where a cell is empty. Row
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 

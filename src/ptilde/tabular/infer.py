@@ -34,6 +34,7 @@ from ptilde.tabular.kinds import (
     Real,
     SemiContinuous,
     is_missing,
+    is_number,
     on_grid,
 )
 
@@ -109,6 +110,7 @@ def _infer_objects(name: str, values: NDArray[Any], weights: Numbers, spelling: 
         return Finding(None, "all missing")
     if num_levels == 1 and not missing:
         return Finding(None, f"constant: always {next(iter(counts))!r}")
+    _refuse_numbers_with_words(name, counts, cells)
     if num_levels > FEW and num_levels > num_rows / 2:
         return Finding(None, f"like an identifier: {num_levels} distinct values in {num_rows:.10g} rows")
     if isinstance(next(iter(counts)), int) and not isinstance(next(iter(counts)), bool):
@@ -116,10 +118,23 @@ def _infer_objects(name: str, values: NDArray[Any], weights: Numbers, spelling: 
     order = {category: position for position, category in enumerate(spelling.get("categories", ()))}
     levels = sorted(counts, key=lambda level: (order.get(level, len(order)), level))
     note = f"{num_levels} categories" if num_levels > FEW else ""
-    return Finding(Categorical(tuple(levels), missing), note, {v: counts[v] / len_of(weights) for v in levels})
+    return Finding(Categorical(tuple(levels), missing), note, {v: counts[v] / _num_rows(weights) for v in levels})
 
 
-def len_of(weights: Numbers) -> float:
+def _refuse_numbers_with_words(name: str, counts: Counter[Any], cells: list[Any]) -> None:
+    """Refuse text that is mostly amounts (decimals, or more numbers than a code has): a few words spoilt a column."""
+    numbers = {level for level in counts if isinstance(level, str) and is_number(level)}
+    amounts = len(numbers) > FEW or any("." in level for level in numbers)
+    if not amounts or len(numbers) == len(counts) or 2 * sum(counts[v] for v in numbers) < sum(counts.values()):
+        return
+    row, cell = next((row, cell) for row, cell in enumerate(cells) if cell is not None and cell not in numbers)
+    raise DataError(
+        f"Column {name!r} must hold one type of value; got {cell!r} in row {row} among numbers such as "
+        f"{min(numbers)!r}. Replace it by a number or an empty cell."
+    )
+
+
+def _num_rows(weights: Numbers) -> float:
     """The number of rows that the weights stand for."""
     return float(weights.sum())
 
@@ -137,7 +152,7 @@ def _infer_numbers(values: Numbers, weights: Numbers, spelling: dict[str, Any]) 
     missing = bool(empty.any())
     if empty.all():
         return Finding(None, "all missing")
-    table, rows = tally(values[~empty], weights[~empty]), len_of(weights)
+    table, rows = tally(values[~empty], weights[~empty]), _num_rows(weights)
     if len(table.values) == 1 and not missing:
         return Finding(None, f"constant: always {table.values[0]:.10g}")
     if missing is False and _is_identifier(values, table):
@@ -243,7 +258,9 @@ def _body(body: Tally, atoms: tuple[float, ...], step: float | None, missing: bo
 def _brim(body: Tally, step: float | None) -> float | None:
     """1 or 100 if the values end there at full density: the last fiftieth holds half as many as the one before it."""
     for brim in (1.0, 100.0):
-        last, before = (body.counts[_between(body.values, brim * a, brim * b)].sum() for a, b in ((0.98, 1), (0.96, 0.98)))
+        last, before = (
+            body.counts[_between(body.values, brim * a, brim * b)].sum() for a, b in ((0.98, 1), (0.96, 0.98))
+        )
         inside = body.values[-1] < brim or (step is not None and body.values[-1] == brim)
         if inside and last >= 10 and last >= before / 2 and last >= 0.005 * body.total:
             return brim

@@ -217,6 +217,15 @@ def value_family(value: object) -> str | None:
     return None
 
 
+def is_number(text: str) -> bool:
+    """Whether a text spells a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_missing(value: object) -> bool:
     """Whether a cell is empty: None or NaN."""
     return value is None or value != value

@@ -26,6 +26,7 @@ from ptilde.tabular.kinds import (
     Real,
     SemiContinuous,
     is_missing,
+    is_number,
     on_atom,
     on_grid,
     value_family,
@@ -170,17 +171,16 @@ def _conform(name: str, kind: Kind, values: NDArray[Any]) -> NDArray[Any]:
             f"Column {name!r} must have no missing values, as its kind says; got one in row {row}. "
             "Fill it in, drop the row, or set missing = true in the schema and fit again."
         )
-    if values.dtype != object:
-        if wanted == "number" or empty.all():
-            return values if wanted == "number" else np.full(len(values), None, dtype=object)
-        got, row = "number", int(np.argmin(empty))
-    else:
-        row = int(np.argmin(empty))
-        got = value_family(values[row])
-        if got == wanted == "number" or (got == "boolean" and wanted == "number"):
-            return np.array([np.nan if is_missing(v) else float(v) for v in values.tolist()])
-        if got == wanted or empty.all():
-            return values
+    row = int(np.argmin(empty))
+    got = "number" if values.dtype != object else value_family(values[row])
+    if empty.all():
+        return np.full(len(values), *((np.nan, np.float64) if wanted == "number" else (None, object)))
+    if wanted == "number" and got in ("number", "boolean"):
+        return values if values.dtype != object else np.array([np.nan if is_missing(v) else float(v) for v in values])
+    if wanted == got:
+        return values
+    if got == "text":  # the whole column is text because of a word among numbers: name that word
+        row = next((i for i, v in enumerate(values) if not is_missing(v) and not is_number(v)), row)
     raise DataError(
         f"Column {name!r} must hold {wanted}s, as its kind {type(kind).__name__} says; got {values[row]!r} in row {row}. "
         "Convert the column, or correct its kind in the schema."

@@ -102,7 +102,9 @@ def read_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Kind], dict[str, s
     """The kinds and the reasons of a whole schema's dict; raises DataError with the column's name."""
     extra = [key for key in fields if key not in ("columns", "left_out")]
     if extra:
-        raise DataError(f"A schema must have only [columns] and [left_out]; got {extra[0]!r}. Is it [columns.{extra[0]}]?")
+        raise DataError(
+            f"A schema must have only [columns] and [left_out]; got {extra[0]!r}. Is it [columns.{extra[0]}]?"
+        )
     columns, left_out = fields.get("columns"), fields.get("left_out", {})
     if not isinstance(columns, Mapping) or not columns:
         raise DataError(f"A schema must have [columns] with at least one column; got {columns!r}.")
