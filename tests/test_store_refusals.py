@@ -81,7 +81,7 @@ SPOILT = {
         "array 'on' begins at byte 41, and the one before it ends at 40",
     ),
     "an overlap": (set_entry("on", data_offsets=[39, 42]), "array 'on' begins at byte 39"),
-    "a shape that does not fit": (set_entry("weight", shape=[3, 3]), "does not fit its place [16, 40]"),
+    "a shape that does not fit": (set_entry("weight", shape=[3, 3]), "does not fit its place [8, 32]"),
     "a shape that overflows": (set_entry("weight", shape=[2**62, 2**62]), "does not fit its place"),
     "a negative size": (set_entry("weight", shape=[-2, -3]), "array 'weight' has shape [-2, -3]"),
     "a size that is true": (set_entry("on", shape=[True, 3]), "array 'on' has shape [True, 3]"),

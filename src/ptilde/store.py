@@ -14,7 +14,6 @@ code is ever stored or run.
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import stat
@@ -22,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
+import safetensors.numpy
 
 import ptilde
 from ptilde import _files, _json
@@ -64,16 +64,16 @@ class Contents:
 def write(path: AnyPath, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write a model file, whole or not at all. The same config and arrays give the same bytes."""
     ready = {name: _storable(path, name, array) for name, array in arrays.items()}
-    order = sorted(ready, key=lambda name: (-ready[name].itemsize, name))  # keeps every array aligned
-    header = _header(path, config, {name: ready[name] for name in order})
-    digest = hashlib.sha256(header)
-    for name in order:
-        digest.update(ready[name].tobytes())
+    blob = safetensors.numpy.save(ready, {_KEY: _metadata(path, config)})
+    length = int.from_bytes(blob[:8], "little")
+    if length > MAX_HEADER or len(ready) > MAX_ARRAYS:
+        size = f"would need a header of {length:,} bytes for {len(ready):,} arrays"
+        cure = "Leave out columns of many categories."
+        _refuse(path, f"{size}; the limits are {MAX_HEADER:,} and {MAX_ARRAYS:,}", cure)
+    blob = blob.replace(_BLANK.encode(), hashlib.sha256(blob).hexdigest().encode(), 1)
     try:
         with _files.atomic(path) as temporary, open(temporary, "wb") as file:
-            file.write(header.replace(_BLANK.encode(), digest.hexdigest().encode(), 1))
-            for name in order:
-                file.write(ready[name].tobytes())
+            file.write(blob)
     except OSError as error:
         _refuse(path, f"cannot be written ({error})", "Choose another place, or make room there.", error)
 
@@ -127,7 +127,9 @@ def _damaged(path: AnyPath, what: str, cause: BaseException | None = None) -> No
 
 def _storable(path: AnyPath, name: str, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
-    little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    little = array.astype(
+        array.dtype.newbyteorder("<"), order="C", copy=False
+    )  # safetensors takes the bytes as they lie
     if little.dtype not in _CODES:
         _refuse(path, f"cannot hold array {name!r} of dtype {array.dtype}", f"Use one of {[*map(str, _CODES)]}.")
     if where := _not_finite(little):
@@ -135,27 +137,15 @@ def _storable(path: AnyPath, name: str, array: np.ndarray) -> np.ndarray:
     return little
 
 
-def _header(path: AnyPath, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The length and the header, padded so that the arrays begin at a multiple of eight; its digest is left blank."""
+def _metadata(path: AnyPath, config: Mapping[str, Any]) -> str:
+    """Our text, its digest left blank."""
     ours = {"format": FORMAT, "version": ptilde.__version__, "sha256": _BLANK, "config": dict(config)}
     try:
-        document: dict[str, Any] = {"__metadata__": {_KEY: _json.dumps(ours)}}
+        return _json.dumps(ours)
     except (ValueError, RecursionError) as error:
         _refuse(
             path, f"cannot hold this config ({error})", "It must be plain JSON: finite numbers, words, lists, dicts."
         )
-    end = 0
-    for name, array in arrays.items():
-        begin, end = end, end + array.nbytes
-        document[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
-    encoded = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    if len(encoded) > MAX_HEADER or len(arrays) > MAX_ARRAYS:
-        size = f"would need a header of {len(encoded):,} bytes for {len(arrays):,} arrays"
-        _refuse(
-            path, f"{size}; the limits are {MAX_HEADER:,} and {MAX_ARRAYS:,}", "Leave out columns of many categories."
-        )
-    return len(encoded).to_bytes(8, "little") + encoded
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
