@@ -63,7 +63,7 @@ def _ten_digits(values: Numbers) -> Numbers:
     size = np.abs(values)
     usual = (size > 1e-280) & (size < 1e280)
     power = np.power(10.0, 9 - np.floor(np.log10(np.where(usual, size, 1.0))))
-    return np.where(usual, np.rint(values * power) / power, values)
+    return np.where(usual, np.rint(np.where(usual, values, 0.0) * power) / power, values)
 
 
 def find_step(values: Numbers) -> float | None:

@@ -5,7 +5,7 @@ What is decided, in this order:
 * Left out: constant, all missing, a copy of an earlier column, text with more distinct values than half the rows,
   whole numbers without the repetitions that chance would bring (row numbers, keys).
 * Categorical: text, booleans, categories of a frame library, and numbers that take few values, each often.
-* Count: whole numbers from 0 or nearly, without atoms.
+* Count: whole numbers from 0 up without atoms, unless they take few values and have no count's shape.
 * Atoms and grid, as in `ptilde.tabular.atoms`. A 0 that is the least value is always an atom, so
   that the body is `Positive` and no draw is below 0; off a grid only in columns of 50 rows or more.
 * The body is `Positive` when all of it is above zero; an `Interval` when an atom stands on its upper end and an
@@ -191,20 +191,22 @@ def _is_categorical(table: Tally, step: float | None, spelling: dict[str, Any]) 
     whole = step is not None and step >= 1
     seldom = (table.counts <= 2).sum()
     if num_values <= FEW and rows >= (OFTEN if whole else 2 * OFTEN) * num_values and seldom <= num_values / 4:
-        return not (step == 1 and _has_count_shape(table))
+        without_zero = table.without(table.values == 0)
+        return not (step == 1 and (_has_count_shape(table) or _has_count_shape(without_zero, first=1)))
     cells = np.inf if step is None else (table.values[-1] - table.values[0]) / step + 1
     sparse = num_values < cells / 4
     return bool(num_values <= 1000 and rows >= 50 * num_values and sparse and (table.counts < 5).mean() < 0.1)
 
 
-def _has_count_shape(table: Tally) -> bool:
-    """0, 1, 2 and more, most often 0 or 1, falling from there up to chance, to a tail below a fifth of the top."""
+def _has_count_shape(table: Tally, first: int = 0) -> bool:
+    """0, 1, 2 (or from `first`) and more, rising to one top and falling from there, up to chance, to a tail far below it."""
     values, counts = table.values, table.counts
-    if len(values) < 4 or not np.array_equal(values[:3], [0, 1, 2]):
+    if len(values) < 4 or not np.array_equal(values[:3], first + np.arange(3)):
         return False
     top = int(np.argmax(counts))
-    falling = counts[top + 1 :] <= 1.2 * counts[top:-1] + 3 * np.sqrt(counts[top:-1])
-    return bool(top <= 1 and falling[: 2 * FEW].all() and counts[-1] < 0.2 * counts[top] and counts[:2].min() > 0)
+    steps = np.r_[counts[:top], counts[:top:-1]], np.r_[counts[1 : top + 1], counts[top:-1][::-1]]
+    unimodal = np.all(steps[0] <= 1.2 * steps[1] + 3 * np.sqrt(steps[1]))
+    return bool(unimodal and counts[-1] < (0.2 if top <= 1 else 0.05) * counts[top])
 
 
 def _categorical(table: Tally, missing: bool, rows: float) -> Finding:
@@ -236,8 +238,9 @@ def _semicontinuous(table: Tally, step: float | None, missing: bool, rows: float
 
 
 def _is_count(table: Tally) -> bool:
+    """Whole numbers from 0 up, of a size at which one counts."""
     low, middle = table.values[0], np.median(np.repeat(table.values, np.minimum(table.counts, 1000).astype(int)))
-    return bool(0 <= low <= 0.1 * middle + 1 and middle <= 1000)
+    return bool(low >= 0 and middle <= 1000)
 
 
 def _body(body: Tally, atoms: tuple[float, ...], step: float | None, missing: bool) -> Kind:

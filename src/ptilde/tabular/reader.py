@@ -1,9 +1,9 @@
 """Tables on disk: CSV and Parquet in, CSV and Parquet out, each failure in one sentence.
 
-What a file is is told by its content (Parquet starts and ends with `PAR1`), not its name. In a CSV file the separator is
-the one of `,`, `;` and tab that cuts the head of the file into the same number of fields, two or more, line by line;
+What a file is is told by its content (Parquet starts with `PAR1`), not by its name. In a CSV file the separator is the
+one of `,`, `;` and tab that cuts the head of the file into the same number of fields, two or more, line by line;
 decimal commas are believed when the separator is another one and the fields hold numbers such as 1,5 and none such as
-1.5. Empty fields, NA, NaN and null are missing. Writing is atomic: a reader of the path sees the old file or the new one.
+1.5. Empty fields, NA, NaN and null are missing. Writing is atomic: the path holds the old file or the whole new one.
 """
 
 import csv
@@ -190,8 +190,8 @@ def _csv_complaint(path: Path, separator: str, width: int, error: Exception) -> 
             for row in rows:
                 if row and len(row) != width:
                     return (
-                        f"{str(path)!r} must have as many fields in every line as in its header, {width}; got {len(row)} in "
-                        f"line {rows.line_num}. Quote fields that hold the separator {separator!r}."
+                        f"{str(path)!r} must have as many fields in every line as in its header, {width}; "
+                        f"got {len(row)} in line {rows.line_num}. Quote fields that hold the separator {separator!r}."
                     )
     except UnicodeDecodeError as wrong:
         with path.open("rb") as file:

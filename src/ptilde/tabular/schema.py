@@ -54,8 +54,8 @@ class Schema:
     Args:
         columns: the kind of each column that is modelled, in the order of the table.
         left_out: the columns that are not, with the reason.
-        shares: for each column the share of rows on each of its atoms or categories, as seen at inference; for reading only.
-        notes: for each column a word on what was decided; for reading only.
+        shares: for each column the share of rows on each atom or category when it was inferred; to be read, no more.
+        notes: for each column a word on what was decided; to be read, no more.
     """
 
     columns: dict[str, Kind]
@@ -182,7 +182,8 @@ def _conform(name: str, kind: Kind, values: NDArray[Any]) -> NDArray[Any]:
     if got == "text":  # the whole column is text because of a word among numbers: name that word
         row = next((i for i, v in enumerate(values) if not is_missing(v) and not is_number(v)), row)
     raise DataError(
-        f"Column {name!r} must hold {wanted}s, as its kind {type(kind).__name__} says; got {values[row]!r} in row {row}. "
+        f"Column {name!r} must hold {wanted if wanted == 'text' else wanted + 's'}, as its kind {type(kind).__name__} "
+        f"says; got {np.asarray(values[row]).item()!r} in row {row}. "
         "Convert the column, or correct its kind in the schema."
     )
 
