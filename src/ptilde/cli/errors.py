@@ -1,0 +1,83 @@
+"""From exceptions to words and exit codes.
+
+| what happened | exit code |
+|---|---|
+| done | 0 |
+| the data, the file, the path or the option cannot be used: one or two lines say what, where and the cure | 2 |
+| Ctrl-C | 130 |
+| a reader of our output went away | 141 |
+
+An exception that is none of these is a fault of ours and keeps its traceback, exit code 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ptilde._validate import DataError, ModelFileError
+from ptilde.cli.commands import app
+from ptilde.cli.console import complain, warnings_in_words
+
+UsageError = typer.BadParameter.__bases__[0]  # typer carries its own click, or uses the one installed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; its exit code."""
+    _silence()
+    try:
+        with warnings_in_words():
+            code = app(list(arguments), prog_name="ptilde", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except UsageError as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted; nothing was written.")
+        return 130
+    except BrokenPipeError:
+        _discard_output()
+        return 141
+    except (DataError, ModelFileError) as error:
+        complain(error)
+        return 2
+    except OSError as error:
+        complain(_path_trouble(error))
+        return 2
+
+
+def _usage(error: Exception) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "ptilde"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)  # type: ignore[attr-defined]
+    complain(f"{message.rstrip('.')}. Try `{command} --help`.")
+    return 2
+
+
+def _path_trouble(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{str(error.filename)!r}: {error.strerror}. Check the path and who may use it."
+
+
+def _discard_output() -> None:
+    """Give what is still to be flushed at exit a place where nobody complains."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _silence() -> None:
+    """JAX speaks of accelerators it has not found, and XLA of itself; neither helps a person at a terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("jax", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,117 @@
+"""How a picture is made: drawn by matplotlib, handed over as SVG that takes its colours from the page it stands in.
+
+Names of columns are drawn as they are: never read as mathematics or markup, control characters made visible, long ones
+cut. What would be many thousand shapes is drawn as one bitmap inside the SVG (`rasterized=True`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+REAL, MODEL = "#4477aa", "#dd7733"  # readable on white and on black
+INK, FAINT = "#010203", "#040506"  # stand-ins: the page's own colours take their place
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 8,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "legend.frameon": False,
+}
+
+
+class Picture(NamedTuple):
+    """A drawing, and what it shows in words for those who do not see it."""
+
+    svg: str
+    title: str
+    alt: str
+
+
+def shown(name: str, longest: int = 28) -> str:
+    """A name of a column as it is drawn."""
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
+
+
+def picture(draw: Callable[[Figure], None], size: tuple[float, float], title: str, alt: str) -> Picture:
+    """Draw on a figure of that size in inches, and keep the SVG element alone, its two inks those of the page."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style = {**STYLE, "svg.hashsalt": title + alt}  # ids must differ between the pictures of a page
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the layout has no glyph for is drawn by the reader's font
+        figure = Figure(figsize=size, layout="constrained", facecolor="none")
+        FigureCanvasSVG(figure)
+        draw(figure)
+        for axes in figure.axes:
+            axes.set_facecolor("none")
+        file = io.StringIO()
+        figure.savefig(file, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return Picture(text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)"), title, alt)
+
+
+def sticks(axes: Axes, labels: Sequence[str], real: Sequence[float], model: Sequence[float]) -> None:
+    """Shares of single values, real beside model."""
+    place = np.arange(len(labels))
+    for shift, shares, color in ((-0.12, real, REAL), (0.12, model, MODEL)):
+        axes.vlines(place + shift, 0, shares, color=color, linewidth=3)
+        axes.plot(place + shift, shares, "o", color=color, markersize=4)
+    axes.set_xticks(place, labels)
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.set_ylim(0, None)
+    axes.set_ylabel("share of rows")
+
+
+def histogram(axes: Axes, real: NDArray, model: NDArray, totals: tuple[int, int], *, logarithmic: bool) -> None:
+    """Shares of rows in bins, real over model; all but a thousandth of the values are shown."""
+    both = np.concatenate([real, model])
+    if not len(both):
+        return
+    low, high = np.quantile(both, [0.0005, 0.9995])
+    if logarithmic:
+        edges = np.geomspace(low, max(high, low * 1.001), 50)
+        axes.set_xscale("log")
+    else:
+        edges = np.linspace(low, max(high, low + 1e-9 * (1 + abs(low))), 50)
+    for values, total, color, label in zip((real, model), totals, (REAL, MODEL), ("real", "model"), strict=True):
+        axes.stairs(np.histogram(values, edges)[0] / total, edges, color=color, label=label, linewidth=1.2)
+    axes.set_ylim(0, None)
+    axes.legend(fontsize=7)
+
+
+def scatter(axes: Axes, x: NDArray, y: NDArray, color: str, *, most: int = 1500) -> None:
+    """The first points, as one bitmap."""
+    axes.plot(x[:most], y[:most], ".", color=color, markersize=2, rasterized=True)
+
+
+def heat_map(axes: Axes, matrix: NDArray, labels: Sequence[str], *, named: bool) -> None:
+    """A square of values between -1 and 1; the rows are named too if `named`, and nothing is when they are many."""
+    axes.pcolormesh(matrix, vmin=-1, vmax=1, cmap="RdBu_r", rasterized=True)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    place = np.arange(len(labels)) + 0.5
+    few = len(labels) <= 12
+    axes.set_xticks(place if few else [], labels if few else [], rotation=90)
+    axes.set_yticks(place if few and named else [], labels if few and named else [])
