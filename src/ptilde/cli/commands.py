@@ -107,7 +107,7 @@ def score(
     write_table(frame.append_column(LOG_DENSITY, [log_density]), output)
     inside = np.isfinite(log_density)
     if not inside.all():
-        say(f"{np.sum(~inside):,} of {len(inside):,} rows have log density -inf; the mean is over the others.")
+        say(f"Log density -inf: {np.sum(~inside):,} of {len(inside):,} rows; the mean is over the others.")
     mean = np.mean(log_density[inside]) if inside.any() else -np.inf
     result(f"mean log density: {mean:.4f} nats a row, over {inside.sum():,} rows")
     say(f"Wrote {output}.")
@@ -216,10 +216,10 @@ def tell_outside(model: Any, table: Table) -> None:
         kind = model.schema_.columns[name]
         outside = ~np.asarray(kind.holds(values))
         if outside.any():
-            row = int(np.argmax(outside))
+            row, word = int(np.argmax(outside)), type(kind).__name__
             complain(
-                f"warning: column {name!r} has {outside.sum():,} values outside what its kind {type(kind).__name__} may "
-                f"hold, the first {_value(values[row])} in row {row}; the log density of such a row is -inf."
+                f"warning: column {name!r} holds what its kind {word} cannot, in {outside.sum():,} of {len(outside):,} "
+                f"rows: first {_value(values[row])} in row {row}. Their log density is -inf."
             )
 
 

@@ -53,6 +53,10 @@ def split(seed: int) -> tuple[Any, Any]:
     return table.take(order[num_test:]), table.take(order[:num_test])
 
 
+def _short(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 100 or x == 0 else f"{x:.3g}"
+
+
 def tell(verdict: Any) -> None:
     """The verdict as two small tables and a list of sentences on stdout."""
     found = verdict.comparison
@@ -62,13 +66,11 @@ def tell(verdict: Any) -> None:
             rows.append((name, f"{atom:g}", f"{100 * real.value:.1f} %", f"{100 * model.value:.1f} %"))
     show_table("Mass at each atom", ("column", "atom", "real", "model"), rows)
     rows = [
-        (name, *(f"{pair[side].value:,.0f}" for pair in levels.values() for side in (0, 1)))
+        (name, *(_short(pair[side].value) for pair in levels.values() for side in (0, 1)))
         for name, levels in found.tails.items()
     ]
     levels = next(iter(found.tails.values()), {})
     head = ("column", *(f"{100 * level:g} % {side}" for level in levels for side in ("real", "model")))
     show_table("Quantiles", head, rows)
-    findings = verdict.findings
-    words = [(f.question, f.answer, f.mark if f.mark != "none" else "") for f in findings]
-    for (question, answer, mark), finding in zip(words, findings, strict=True):
-        result(f"\n{question} {answer[0].upper()}{answer[1:]}{f'  [{mark}]' if finding.mark != 'none' else ''}")
+    for question, answer, mark in verdict.findings:
+        result(f"\n{question}{'' if mark == 'none' else f' [{mark}]'}\n  {answer}")

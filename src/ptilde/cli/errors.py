@@ -17,6 +17,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -24,7 +25,7 @@ from ptilde._validate import DataError, ModelFileError
 from ptilde.cli.commands import app
 from ptilde.cli.console import complain, warnings_in_words
 
-UsageError = typer.BadParameter.__bases__[0]  # typer carries its own click, or uses the one installed
+UsageError: Any = typer.BadParameter.__bases__[0]  # of typer's own click, or of the one installed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,9 @@ def picture(draw: Callable[[Figure], None], size: tuple[float, float], title: st
         for axes in figure.axes:
             axes.set_facecolor("none")
         file = io.StringIO()
-        figure.savefig(file, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            file, format="svg", dpi=130, bbox_inches="tight", pad_inches=0.05, metadata={"Date": None, "Creator": None}
+        )
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     return Picture(text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)"), title, alt)
@@ -92,13 +94,24 @@ def histogram(axes: Axes, real: NDArray, model: NDArray, totals: tuple[int, int]
     low, high = np.quantile(both, [0.0005, 0.9995])
     if logarithmic:
         edges = np.geomspace(low, max(high, low * 1.001), 50)
-        axes.set_xscale("log")
+        logarithmic_scale(axes, "x")
     else:
         edges = np.linspace(low, max(high, low + 1e-9 * (1 + abs(low))), 50)
     for values, total, color, label in zip((real, model), totals, (REAL, MODEL), ("real", "model"), strict=True):
         axes.stairs(np.histogram(values, edges)[0] / total, edges, color=color, label=label, linewidth=1.2)
     axes.set_ylim(0, None)
     axes.legend(fontsize=7)
+
+
+def logarithmic_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis whose ticks are plain numbers (the usual ones are mathematics, which is not read here)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log", nonpositive="mask")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(numticks=5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def scatter(axes: Axes, x: NDArray, y: NDArray, color: str, *, most: int = 1500) -> None:

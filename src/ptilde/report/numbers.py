@@ -73,7 +73,13 @@ class Verdict:
     @property
     def findings(self) -> list[Finding]:
         """The verdict in sentences, the most telling first."""
-        told = [_auc(self.comparison), *_atoms(self.comparison), *_tails(self.comparison), _density(self)]
+        told = [
+            _auc(self.comparison),
+            *_atoms(self.comparison),
+            *_patterns(self.comparison),
+            *_tails(self.comparison),
+            _density(self),
+        ]
         told.append(_certificate(self.certificate))
         if self.agreement:
             told.append(_agreement(self.agreement))
@@ -148,7 +154,7 @@ def _grade(excess: float, margin: float) -> Mark:
 def _auc(found: Comparison) -> Finding:
     excess = found.auc.value - found.auc_floor.value
     mark = _grade(excess, AUC_MARGIN)
-    words = {"good": "hardly better than chance", "fair": "somewhat", "poor": "yes, clearly", "none": ""}[mark]
+    words = {"good": "Hardly better than chance", "fair": "Somewhat", "poor": "Yes, clearly", "none": ""}[mark]
     numbers = f"AUC {_pm(found.auc)}; real rows among themselves reach {_pm(found.auc_floor)}, and 0.5 is perfect"
     return Finding("Can a classifier tell drawn rows from held-out ones?", f"{words}: {numbers}.", mark)
 
@@ -160,17 +166,30 @@ def _atoms(found: Comparison) -> list[Finding]:
     excess = [max(0.0, abs(model.value - real.value) - 2 * model.standard_error) for _, _, real, model in pairs]
     name, atom, real, model = pairs[int(np.argmax([abs(m.value - r.value) for _, _, r, m in pairs]))]
     answer = (
-        f"{len(pairs)} of them in {len(found.atoms)} columns; the largest difference is at {name} = {atom:g}, "
+        f"{len(pairs)} atoms in {len(found.atoms)} columns; the largest difference is at {name} = {atom:g}, "
         f"{_percent(real.value)} of real rows and {_percent(model.value)} of drawn ones"
     )
     return [Finding("Is the mass on each atom right?", f"{answer}.", _grade(max(excess), SHARE_MARGIN))]
+
+
+def _patterns(found: Comparison) -> list[Finding]:
+    if found.pattern is None or found.pattern_floor is None or len(found.atoms) < 2:
+        return []
+    answer = (
+        f"The patterns of atoms are {_pm(found.pattern)} apart in total variation; real rows among themselves are "
+        f"{_pm(found.pattern_floor)} apart"
+    )
+    excess = max(0.0, found.pattern.value - found.pattern_floor.value - 2 * found.pattern.standard_error)
+    return [
+        Finding("Do columns sit on their atoms together as they should?", f"{answer}.", _grade(excess, SHARE_MARGIN))
+    ]
 
 
 def _tails(found: Comparison) -> list[Finding]:
     ratio = found.row_sum
     if ratio is None or not np.isfinite(ratio.value):
         return []
-    answer = f"the 99 % quantile of a row's sum is {_pm(ratio)} times that of real rows"
+    answer = f"The 99 % quantile of a row's sum is {_pm(ratio)} times that of real rows"
     excess = max(0.0, abs(ratio.value - 1) - 2 * ratio.standard_error)
     return [Finding("Are the tails right?", f"{answer}.", _grade(excess, 0.05))]
 
@@ -186,13 +205,13 @@ def _density(verdict: Verdict) -> Finding:
 
 def _certificate(log_z: Estimate) -> Finding:
     excess = max(0.0, abs(log_z.value) - 2 * log_z.standard_error)
-    answer = f"its total mass is estimated as exp({_pm(log_z)}), and 0 in the exponent is perfect"
+    answer = f"Its total mass is estimated as exp({_pm(log_z)}), and 0 in the exponent is perfect"
     return Finding("Is the density normalised?", f"{answer}.", _grade(excess, CERTIFICATE_MARGIN))
 
 
 def _agreement(found: Agreement) -> Finding:
     answer = (
-        f"the mean difference is {found.mean_gap:.3f} nats over {found.num_rows} rows, "
+        f"The mean difference is {found.mean_gap:.3f} nats over {found.num_rows} rows, "
         f"{_percent(found.within_a_nat)} of which agree to a nat"
     )
     return Finding("Do the two routes to the density agree?", f"{answer}.", _grade(found.mean_gap, CERTIFICATE_MARGIN))

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ptilde.report.canvas import MODEL, REAL, Picture, heat_map, histogram, picture, scatter, shown, sticks
+from ptilde.report.canvas import (
+    MODEL,
+    REAL,
+    Picture,
+    heat_map,
+    histogram,
+    logarithmic_scale,
+    picture,
+    scatter,
+    shown,
+    sticks,
+)
 from ptilde.report.numbers import Verdict, atoms_of, off_atoms, pattern_shares
 from ptilde.tabular.schema import Categorical, Kind, Real
 
@@ -168,9 +179,11 @@ def _pair(verdict: Verdict, first: str, second: str) -> Picture:
             scatter(axes, rows[first][there], rows[second][there], color)
             axes.set_title(title)
             axes.set_xlabel(shown(first))
-        for name, scale in ((first, panels[0].set_xscale), (second, panels[0].set_yscale)):
-            if _on_log_scale(verdict.schema.columns[name]):
-                scale("log", nonpositive="mask")
+        for axes in panels:
+            if _on_log_scale(verdict.schema.columns[first]):
+                logarithmic_scale(axes, "x")
+            if _on_log_scale(verdict.schema.columns[second]):
+                logarithmic_scale(axes, "y")
         panels[0].set_ylabel(shown(second))
 
     title = f"{shown(first)} and {shown(second)}"
