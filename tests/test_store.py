@@ -51,7 +51,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(config=st.dictionaries(st.text(), json_values, max_size=5))
 def test_any_plain_config_comes_back_equal(config, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "any.ptilde"
