@@ -1,0 +1,9 @@
+"""Objectives at one point: each an `eqx.Module`, to be averaged over a batch by whoever calls it."""
+
+from ptilde import _cache
+
+_cache.enable()
+
+from ptilde.losses.denoising import Dual  # noqa: E402
+
+__all__ = ["Dual"]

@@ -1,15 +1,18 @@
 r"""A monotone smooth map from a column's body to about N(0, 1).
 
-The body is first put on the real line by $y = x$, $\log x$ or $\operatorname{logit}((x-a)/(b-a))$; then $z = S(y)$, where $S$
-is a monotone rational-quadratic spline (Gregory & Delbourgo 1982) through empirical quantiles, continued by straight
-lines. With $\dot z = dz/dx$, a density $q$ of $z$ is the density $q(z)\,\dot z$ of $x$.
+The body is first put on the real line by a chart: $y = x$ or $\operatorname{asinh}((x-a)/s)$ on the line, $\log(x-a)$ on a
+half-line, $\operatorname{logit}((x-a)/(b-a))$ on an interval. Then $z = S(y)$, where $S$ is a monotone rational-quadratic
+spline (Gregory & Delbourgo 1982) through empirical quantiles, continued by straight lines. With $\dot z = dz/dx$, a
+density $q$ of $z$ is the density $q(z)\,\dot z$ of $x$.
 
 * The straight tails never clip: $z$ and $x$ range over the whole line, so draws may exceed the sample's extremes. Their
   slope makes the mean excess over the last knot what it is under N(0, 1), so a tail is Gaussian in $y$: log-normal for
   a positive body.
-* The number of knots is the one whose implied density $\varphi(S(y))\,S'(y)$ has the highest cross-validated likelihood.
+* The number of knots, and the chart where there is a choice, are those whose implied density $\varphi(z)\,\dot z$ has the
+  highest cross-validated likelihood.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,23 +35,45 @@ class Line:
     """The whole real line: $y = x$."""
 
     def forward(self, x: Array) -> tuple[Array, Array]:
+        """$y$ and $\\log dy/dx$."""
         return x, np.zeros_like(x)
 
     def inverse(self, y: Array) -> Array:
+        """The x whose chart is y."""
         return y
 
 
 @dataclass(frozen=True)
-class HalfLine:
-    r"""$(0, \infty)$: $y = \log x$."""
+class HeavyLine:
+    r"""The whole real line with heavy tails: $y = \operatorname{asinh}((x - a)/s)$."""
+
+    centre: float
+    scale: float
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        y = np.log(x)
+        """$y$ and $\\log dy/dx$."""
+        t = (x - self.centre) / self.scale
+        return np.arcsinh(t), -np.log(np.hypot(1.0, t)) - np.log(self.scale)
+
+    def inverse(self, y: Array) -> Array:
+        """The x whose chart is y, kept finite."""
+        return self.centre + self.scale * np.sinh(np.clip(y, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
+
+
+@dataclass(frozen=True)
+class HalfLine:
+    r"""$(a, \infty)$: $y = \log(x - a)$."""
+
+    origin: float = 0.0
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        """$y$ and $\\log dy/dx$."""
+        y = np.log(x - self.origin)
         return y, -y
 
     def inverse(self, y: Array) -> Array:
-        # A draw stays a positive finite number whatever the tail asks for.
-        return np.exp(np.clip(y, -700.0, 700.0))
+        """The x whose chart is y, kept inside the half-line and finite."""
+        return self.origin + np.exp(np.clip(y, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
 
 
 @dataclass(frozen=True)
@@ -59,18 +84,21 @@ class Segment:
     high: float
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        left, right = x - self.low, self.high - x
-        return np.log(left) - np.log(right), np.log(self.high - self.low) - np.log(left) - np.log(right)
+        """$y$ and $\\log dy/dx$."""
+        left, right = np.log(x - self.low), np.log(self.high - x)
+        return left - right, np.log(self.high - self.low) - left - right
 
     def inverse(self, y: Array) -> Array:
+        """The x whose chart is y, kept inside the interval."""
         x = self.low + (self.high - self.low) * expit(y)
         return np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
 
 
-Chart = Line | HalfLine | Segment
+Chart = Line | HeavyLine | HalfLine | Segment
+_LARGEST_EXPONENT = 690.0  # exp of it, times a scale of 10^8, is still a float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Marginal:
     """The map of one column: a chart onto the line, then a monotone spline.
 
@@ -83,20 +111,23 @@ class Marginal:
     knots: Array
 
     @classmethod
-    def fit(cls, chart: Chart, x: Array, weight: Array | None = None) -> "Marginal":
-        """The map fitted to the values `x` (n,) of the body, of any order, with weights (n,)."""
+    def fit(cls, charts: Sequence[Chart], x: Array, weight: Array | None = None) -> "Marginal":
+        """The map fitted to values `x` (n,) inside the body, in any order, with weights (n,), by the best of the charts."""
         weight = np.ones(len(x)) if weight is None else weight
-        x, weight = x[weight > 0], weight[weight > 0]
-        if len(x) > MAX_ROWS:
-            keep = np.linspace(0, len(x) - 1, MAX_ROWS).round().astype(int)
-            order = np.argsort(x, kind="stable")[keep]
-            x, weight = x[order], weight[order]
-        with np.errstate(over="ignore"):
-            y = chart.forward(x)[0]
-        return cls(chart, _cross_validated(y, weight))
+        order = np.argsort(x, kind="stable")
+        order = order[weight[order] > 0]
+        if len(order) > MAX_ROWS:
+            order = order[np.linspace(0, len(order) - 1, MAX_ROWS).round().astype(int)]
+        x, weight = x[order], weight[order]
+        fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
+        best = max(
+            ((_score(chart, x, weight, fold, m), -m, chart) for chart in charts for m in _numbers_of_knots(len(x))),
+            key=lambda tried: tried[:2],
+        )
+        return cls(best[2], _knots(best[2].forward(x)[0], weight, -best[1]))
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        """($z$, $\\log dz/dx$) at values `x` (n,) inside the body."""
+        """$z$ and $\\log dz/dx$ at values `x` (n,) inside the body."""
         y, log_slope = self.chart.forward(x)
         z, slope = _spline(self.knots, y)
         return z, log_slope + np.log(slope)
@@ -104,6 +135,24 @@ class Marginal:
     def inverse(self, z: Array) -> Array:
         """The values (n,) of the body that `forward` sends to `z` (n,)."""
         return self.chart.inverse(_inverse_spline(self.knots, z))
+
+
+def _numbers_of_knots(num_rows: int) -> list[int]:
+    """What `num_rows` values can bear: ten or so between two knots."""
+    return [m for m in NUM_KNOTS if m <= max(2, num_rows // (2 * FOLDS))]
+
+
+def _score(chart: Chart, x: Array, weight: Array, fold: NDArray[np.int_], num_knots: int) -> float:
+    """The cross-validated log-likelihood of sorted `x`."""
+    y, log_slope = chart.forward(x)
+    if len(x) < 2 * FOLDS:
+        return float(np.sum(weight * log_slope))
+    total = 0.0
+    for f in range(FOLDS):
+        out = fold == f
+        z, slope = _spline(_knots(y[~out], weight[~out], num_knots), y[out])
+        total += float(np.sum(weight[out] * (norm.logpdf(z) + np.log(slope) + log_slope[out])))
+    return total
 
 
 def _spline(knots: Array, y: Array) -> tuple[Array, Array]:
@@ -131,21 +180,6 @@ def _inverse_spline(knots: Array, z: Array) -> Array:
     a, b, c = rise * (s - d0) + up * bend, rise * d0 - up * bend, -s * up
     t = 2 * c / (-b - np.sqrt(np.maximum(b**2 - 4 * a * c, 0.0)))
     return y_k[i] + t * width + np.minimum(z - z_k[0], 0) / d_k[0] + np.maximum(z - z_k[-1], 0) / d_k[-1]
-
-
-def _cross_validated(y: Array, weight: Array) -> Array:
-    """The knots whose number wins a cross-validation by likelihood over `NUM_KNOTS`."""
-    order = np.argsort(y, kind="stable")
-    y, weight = y[order], weight[order]
-    fold = np.random.default_rng(0).permutation(len(y)) % FOLDS
-    tried = [m for m in NUM_KNOTS if m <= max(2, len(y) // (2 * FOLDS))]
-    scores = [sum(_held_out(y, weight, fold == f, m) for f in range(FOLDS)) for m in tried] if len(tried) > 1 else [0]
-    return _knots(y, weight, tried[int(np.argmax(scores))])
-
-
-def _held_out(y: Array, weight: Array, out: NDArray[np.bool_], num_knots: int) -> float:
-    z, slope = _spline(_knots(y[~out], weight[~out], num_knots), y[out])
-    return float(np.sum(weight[out] * (norm.logpdf(z) + np.log(slope))))
 
 
 def _knots(y: Array, weight: Array, num_knots: int) -> Array:
