@@ -3,9 +3,9 @@ r"""Which values hold a point mass, and on which grid the others were recorded.
 A value $v$ held by $c$ of the rows is an atom if its neighbourhood does not explain it. Let $E$ be the count that the
 neighbours foretell: on a grid, the count of the next cells, or of every second, fifth or tenth, carried on
 log-linearly to $v$ (so that the first and largest cell of a smoothly falling law is no atom); off a grid, what the
-nearest distinct values hold beyond one row. Let $T$ be the mean count of the more frequent half of the ten nearest
-distinct values (so that rounding to two digits, say, makes an atom of nothing), or 0 where these fill the grid. Then
-$v$ is an atom if both
+nearest distinct values hold beyond one row. Let $T$ be the upper quartile of the counts of the ten nearest distinct
+values (so that rounding to two digits, say, makes an atom of nothing), or 0 where these fill the grid. Then $v$ is an
+atom if both
 
 * $c \ge 4 \max(E, T)$ and $P(\mathrm{Poisson}(E) \ge c) < 10^{-6}$, and
 * $c$ is a hundredth of the rows and 20 (3 in a thousand and 5 where the other values hardly ever repeat), not
@@ -24,7 +24,7 @@ from ptilde.tabular.kinds import Mask, Numbers, on_grid
 
 RATIO = 4.0  # how many times the foretold count an atom holds
 TAIL = 1e-6  # chance under the foretold count; a column has at most 300 candidates
-NUM_NEIGHBOURS = 10  # distinct values on each side; the more frequent half of them is the neighbourhood
+NUM_NEIGHBOURS = 10  # distinct values on each side; their upper quartile lets two atoms stand among them
 COMBS = (1, 2, 5, 10)  # people and gauges often record every second, fifth or tenth cell only
 MIN_BLOCK = 10  # rows in a block of cells before it is trusted: a relative error of a third
 MAX_ATOMS = 32
@@ -103,6 +103,7 @@ def _gap_steps(size: Numbers) -> list[float]:
     """The smallest gap that is no float noise and its fractions, each refined on ever larger values."""
     size = np.unique(size)
     gaps = np.r_[size[0], np.diff(size)]
+    gaps = gaps[gaps > 1e-6 * size]
     gaps = gaps[gaps > 1e-3 * np.median(gaps)]
     refined = [_refine(size, gaps.min() / divisor) for divisor in (1, 2, 3, 4, 5, 6)]
     return [step for step in refined if step is not None]
@@ -176,7 +177,7 @@ def _stands_out(table: Tally, is_atom: Mask, j: int, step: float | None) -> bool
     for distances, counts in sides:
         nearest = np.sort(counts[:NUM_NEIGHBOURS])
         if distances.size and (step is None or distances[nearest.size - 1] > 2.5 * step * nearest.size):
-            typical = max(typical, float(nearest[nearest.size // 2 :].mean()))
+            typical = max(typical, float(nearest[3 * nearest.size // 4]))
     if step is None:
         foretold = max(foretold, typical - 1)
     else:
@@ -207,6 +208,11 @@ def _extrapolate(cells: Numbers, counts: Numbers, comb: int) -> float:
     cells, counts = cells[on_comb] / comb, counts[on_comb]
     if cells.size == 0:
         return 0.0
+    peak = np.argmax(counts[:NUM_NEIGHBOURS])
+    if comb == 1 and cells[peak] > 2 and counts[peak] > 0.5 * counts[: 2 * NUM_NEIGHBOURS].sum():
+        cells, counts = np.delete(cells, peak), np.delete(counts, peak)  # perhaps another atom, not judged yet
+        if cells.size == 0:
+            return 0.0
     width = max(1.0, cells[np.searchsorted(np.cumsum(counts), MIN_BLOCK).clip(max=len(cells) - 1)])
     first = counts[cells <= width].sum()
     second = counts[(cells > width) & (cells <= 2 * width)].sum()

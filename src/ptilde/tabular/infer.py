@@ -191,15 +191,15 @@ def _is_categorical(table: Tally, step: float | None, spelling: dict[str, Any]) 
     whole = step is not None and step >= 1
     seldom = (table.counts <= 2).sum()
     if num_values <= FEW and rows >= (OFTEN if whole else 2 * OFTEN) * num_values and seldom <= num_values / 4:
-        without_zero = table.without(table.values == 0)
-        return not (step == 1 and (_has_count_shape(table) or _has_count_shape(without_zero, first=1)))
+        inflated = table.values[0] == 0 and _has_count_shape(table.without(table.values == 0), first=1)
+        return not (step == 1 and (inflated or _has_count_shape(table)))
     cells = np.inf if step is None else (table.values[-1] - table.values[0]) / step + 1
     sparse = num_values < cells / 4
     return bool(num_values <= 1000 and rows >= 50 * num_values and sparse and (table.counts < 5).mean() < 0.1)
 
 
 def _has_count_shape(table: Tally, first: int = 0) -> bool:
-    """0, 1, 2 (or from `first`) and more, rising to one top and falling from there, up to chance, to a tail far below it."""
+    """0, 1, 2 (or from `first`) and more, rising to one top and falling from it, up to chance, to a tail far below."""
     values, counts = table.values, table.counts
     if len(values) < 4 or not np.array_equal(values[:3], first + np.arange(3)):
         return False
