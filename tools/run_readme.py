@@ -1,7 +1,7 @@
 """Run README.md as a reader would: its ```bash and ```python blocks, in order, in an empty folder.
 
-Python blocks share one namespace. Lines of bash that fetch and install the project (`git clone`, `cd`, `pip install`)
-are left out, being what CI has done already; `make` runs in the project's folder. Blocks of another language are text.
+Python blocks share one namespace. Commands that fetch and install the project (`git clone`, `cd`, `pip install`) are
+left out, being what CI has done already; `make` runs in the project's folder. Blocks of another language are text.
 What a block prints is not compared with anything.
 
     python tools/run_readme.py                  run every block but the test command
@@ -42,9 +42,17 @@ def test_command(text: str) -> str:
     return commands[0]
 
 
+def without_set_up(line: str, tests: str) -> str:
+    """A line of bash less the commands that CI has run already, its `make` told where the project is."""
+    command = line.partition(" #")[0].rstrip()
+    if command == tests:
+        return ""
+    kept = [part for part in command.split(" && ") if not DONE_ALREADY.match(part)]
+    return " && ".join(re.sub(r"^make\b", f'make -C "{ROOT}"', part) for part in kept)
+
+
 def run_bash(code: str, line: int, tests: str) -> None:
-    lines = [part for part in code.splitlines() if not DONE_ALREADY.match(part) and part.partition(" #")[0] != tests]
-    script = "\n".join(re.sub(r"^make\b", f'make -C "{ROOT}"', part) for part in lines)
+    script = "\n".join(without_set_up(part, tests) for part in code.splitlines())
     if subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=False).returncode:
         raise SystemExit(f"README.md, line {line}: this block fails\n{code}")
 
