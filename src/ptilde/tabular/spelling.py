@@ -60,7 +60,7 @@ def kind_from_dict(fields: Mapping[str, Any]) -> Kind:
     """The inverse of `kind_to_dict`; raises ValueError."""
     keys = dict(fields)
     name = keys.pop("kind", None)
-    if name not in _KEYS:
+    if not isinstance(name, str) or name not in _KEYS:
         raise ValueError(f"`kind` must be one of {', '.join(_KEYS)}; got {name!r}.{_nearest(name, _KEYS)}")
     unknown = [key for key in keys if key not in _KEYS[name]]
     if unknown:
@@ -80,7 +80,7 @@ def kind_from_dict(fields: Mapping[str, Any]) -> Kind:
 
 def _body_from_dict(keys: dict[str, Any]) -> Any:
     body = keys.pop("body", "Positive")
-    if body not in _BODIES:
+    if not isinstance(body, str) or body not in _BODIES:
         raise ValueError(f"`body` must be one of {', '.join(_BODIES)}; got {body!r}.{_nearest(body, _BODIES)}")
     for key in ("low", "high"):
         if (key in keys) != (body == "Interval"):
@@ -94,7 +94,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _nearest(name: object, options: Any) -> str:
-    close = difflib.get_close_matches(str(name), list(options), 1, 0.5)
+    close = difflib.get_close_matches(name, list(options), 1, 0.5) if isinstance(name, str) else []
     return f" Perhaps {close[0]!r}?" if close else ""
 
 
