@@ -140,8 +140,8 @@ def test_a_kind_refuses_what_it_cannot_be(name):
 
 
 BAD_TOML = {
-    'kind = "Postive"': "Column 'x': `kind` must be one of Real, Positive, Interval, SemiContinuous, Categorical, Count; "
-    "got 'Postive'. Perhaps 'Positive'?",
+    'kind = "Postive"': "Column 'x': `kind` must be one of Real, Positive, Interval, SemiContinuous, "
+    "Categorical, Count; got 'Postive'. Perhaps 'Positive'?",
     'kind = "Real"\ngird = 1': "Column 'x': `gird` is no key of kind Real, whose keys are "
     "`grid`, `missing`. Perhaps 'grid'?",
     'kind = "Interval"\nlow = 0': "Column 'x': `high` must be given for kind Interval; got only kind, low.",
@@ -150,14 +150,14 @@ BAD_TOML = {
     'kind = "SemiContinuous"\natoms = [inf]': "Column 'x': `atoms` must be a finite number; got inf.",
     'kind = "SemiContinuous"\natoms = [0, 0.0]': "Column 'x': `atoms` must be distinct; got 0.0 and 0.0.",
     'kind = "SemiContinuous"\natoms = ["a"]': "Column 'x': `atoms` must be a finite number; got 'a'.",
-    'kind = "SemiContinuous"\natoms = [0]\nbody = "Count"': "Column 'x': `body` must be one of Real, Positive, Interval; "
-    "got 'Count'.",
+    'kind = "SemiContinuous"\natoms = [0]\nbody = "Count"': "Column 'x': `body` must be one of Real, "
+    "Positive, Interval; got 'Count'.",
     'kind = "SemiContinuous"\natoms = [0]\nlow = 1': "Column 'x': `low` must not be given when `body` is Positive. "
     "An Interval has `low` and `high`.",
     'kind = "Categorical"\ncategories = "ab"': "Column 'x': `categories` must be a list of values; got 'ab'.",
     'kind = "Real"\nmissing = "yes"': "Column 'x': `missing` must be true or false; got 'yes'.",
-    'kind = ["Real"]': "Column 'x': `kind` must be one of Real, Positive, Interval, SemiContinuous, Categorical, Count; "
-    "got ['Real'].",
+    'kind = ["Real"]': "Column 'x': `kind` must be one of Real, Positive, Interval, SemiContinuous, "
+    "Categorical, Count; got ['Real'].",
 }
 
 

@@ -58,8 +58,8 @@ def infer_columns(table: Table, sample_weight: ArrayLike | None = None) -> dict[
     found: dict[str, Finding] = {}
     first_with: dict[tuple[Any, ...], list[str]] = {}
     for name, values in table.columns.items():
-        print_of_values = _fingerprint(values)
-        twins = first_with.setdefault(print_of_values, [])
+        fingerprint = _fingerprint(values)
+        twins = first_with.setdefault(fingerprint, [])
         twin = next((other for other in twins if _same(table.columns[other], values)), None)
         if twin is not None and found[twin].kind is not None:
             found[name] = Finding(None, f"a copy of column {twin!r}")

@@ -163,7 +163,7 @@ class Schema:
 
 
 def _conform(name: str, kind: Kind, values: NDArray[Any]) -> NDArray[Any]:
-    wanted = value_family(kind.categories[0]) if isinstance(kind, Categorical) else "number"
+    wanted = str(value_family(kind.categories[0])) if isinstance(kind, Categorical) else "number"
     empty = np.isnan(values) if values.dtype != object else np.array([is_missing(v) for v in values.tolist()])
     if empty.any() and not kind.missing:
         row = int(np.argmax(empty))
