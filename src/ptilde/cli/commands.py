@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="ptilde",
     help="Densities of tables with atoms: fit, score, draw.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -4,7 +4,7 @@
 |---|---|
 | done | 0 |
 | the data, the file, the path or the option cannot be used: one or two lines say what, where and the cure | 2 |
-| Ctrl-C | 130 |
+| Ctrl-C; told to end (SIGTERM) | 130; 143 |
 | a reader of our output went away | 141 |
 
 An exception that is none of these is a fault of ours and keeps its traceback, exit code 1.
@@ -13,8 +13,10 @@ An exception that is none of these is a fault of ours and keeps its traceback, e
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -30,22 +32,35 @@ UsageError: Any = typer.BadParameter.__bases__[0]  # of typer's own click, or of
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    told_to_end = []
+
+    def end(*_: Any) -> None:
+        told_to_end.append(True)
+        raise KeyboardInterrupt  # so that files are tidied up as after Ctrl-C
+
+    signal.signal(signal.SIGTERM, end)
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(143 if told_to_end else code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; its exit code."""
-    _silence()
+    _prepare()
     try:
         with warnings_in_words():
-            code = app(list(arguments), prog_name="ptilde", standalone_mode=False)
+            _invoke(list(arguments))
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return 0
+    except typer.Exit as error:  # after --help
+        return error.exit_code
     except UsageError as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted; nothing was written.")
         return 130
+    except MemoryError:
+        complain("not enough memory for this; ask for fewer rows at a time.")
+        return 2
     except BrokenPipeError:
         _discard_output()
         return 141
@@ -55,6 +70,13 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         complain(_path_trouble(error))
         return 2
+
+
+def _invoke(arguments: list[str]) -> None:
+    # Not by calling `app`, which has words and exit codes of its own for Ctrl-C and a closed pipe.
+    command = typer.main.get_command(app)
+    with command.make_context("ptilde", arguments or ["--help"]) as context:
+        command.invoke(context)
 
 
 def _usage(error: Exception) -> int:
@@ -77,8 +99,14 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _silence() -> None:
-    """JAX speaks of accelerators it has not found, and XLA of itself; neither helps a person at a terminal."""
+def _prepare() -> None:
+    """Output that is kept is UTF-8 everywhere; a terminal that cannot show a letter gets its code.
+
+    JAX speaks of accelerators it has not found, and XLA of itself: neither helps a person at a terminal.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = sys.stdout.encoding if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("jax", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -45,9 +45,14 @@ class Picture(NamedTuple):
     alt: str
 
 
+def legible(text: str) -> str:
+    """The text with every control character but the line break replaced by a sign that stands for it."""
+    return "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def shown(name: str, longest: int = 28) -> str:
     """A name of a column as it is drawn."""
-    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    plain = legible(name).replace("\n", " ")
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 

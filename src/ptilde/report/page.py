@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from importlib.resources import files
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -15,7 +16,7 @@ from markupsafe import Markup
 import ptilde
 from ptilde import _files
 from ptilde.report import plots
-from ptilde.report.canvas import Picture
+from ptilde.report.canvas import Picture, legible
 from ptilde.report.numbers import Verdict
 
 MARKS = {"good": "good", "fair": "look at it", "poor": "poor", "none": ""}
@@ -32,11 +33,12 @@ def page(verdict: Verdict, title: str) -> str:
     """The page as text."""
     template = files("ptilde.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, finalize=_legible
     )
     return environment.from_string(template).render(
         title=title,
         verdict=verdict,
+        schema=str(verdict.schema),
         marks=MARKS,
         columns=[_shown(p) for p in plots.column_pictures(verdict)],
         num_left=max(0, len(verdict.schema.columns) - plots.MAX_COLUMNS),
@@ -47,6 +49,10 @@ def page(verdict: Verdict, title: str) -> str:
         tails=[(n, q, *pair) for n, levels in verdict.comparison.tails.items() for q, pair in levels.items()],
         version=ptilde.__version__,
     )
+
+
+def _legible(value: Any) -> Any:
+    return legible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _shown(picture: Picture) -> dict[str, str]:
