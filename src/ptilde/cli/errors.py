@@ -83,7 +83,7 @@ def _usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "ptilde"
     message = error.format_message() if hasattr(error, "format_message") else str(error)  # type: ignore[attr-defined]
-    complain(f"{message.rstrip('.')}. Try `{command} --help`.")
+    complain(f"{message}{'' if message.endswith(('.', '?')) else '.'} Try `{command} --help`.")
     return 2
 
 
