@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptilde._validate import DataError
+from ptilde._validate import DataError, ModelFileError
 from ptilde.cli.console import complain, plain, result, say, show_table
 
 if TYPE_CHECKING:
@@ -116,19 +117,16 @@ def score(
 def inspect(model: Fitted) -> None:
     """What is in a model file, without running anything in it."""
     from ptilde import store
-    from ptilde.tabular.schema import Schema
 
     contents = store.inspect(existing(model))
-    numbers = sum(int(_product(shape)) for shape, _ in contents.arrays.values())
-    result(f"model file of ptilde {contents.version}: {contents.num_bytes:,} bytes, {numbers:,} numbers")
-    config = contents.config
-    if isinstance(config.get("schema"), dict):
-        result(Schema.from_dict(config["schema"]))
-    for name, value in config.items():
-        if isinstance(value, str | int | float | bool) or value is None:
-            result(f"{name}: {value}")
-    for name, value in config.get("training", {}).items():
-        result(f"{name}: {value}")
+    try:
+        words = contents_in_words(contents)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"model file {str(model)!r} is damaged: its config is not one that ptilde writes ({error!r:.200}). "
+            "Copy it again from where it was saved, or fit and save the model anew."
+        ) from error
+    result(words)
 
 
 @app.command("version")
@@ -222,6 +220,21 @@ def tell_outside(model: Any, table: Table) -> None:
             )
 
 
+def contents_in_words(contents: Any) -> str:
+    """What a model file says of itself."""
+    from ptilde.tabular.schema import Schema
+
+    numbers = sum(math.prod(shape) for shape, _ in contents.arrays.values())
+    facts = contents.config["facts"]
+    lines = [
+        f"model file of ptilde {contents.version}: {contents.num_bytes:,} bytes, {numbers:,} numbers",
+        f"fitted in {facts['n_iter']:,} steps and {facts['fit_seconds']:.0f} s, seed {facts['seed']}",
+    ]
+    for stage, history in facts["history"].items():
+        lines.append(f"{stage}: held-out loss {history['validation'][-1]:.4f} after {history['step'][-1]:,} steps")
+    return "\n".join([*lines, "", str(Schema.from_dict(contents.config["schema"]))])
+
+
 def existing(path: Path) -> Path:
     """The path of a file that can be read, or an error that says why not."""
     if path.is_dir():
@@ -251,13 +264,6 @@ def check_budget(seconds: float | None) -> None:
 
 def _value(value: object) -> str:
     return plain(repr(value.item() if hasattr(value, "item") else value))  # type: ignore[union-attr]
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 def _version(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -65,9 +66,9 @@ class _PlainLines:
 
 def _words(event: Event) -> str:
     words = [f"loss {event.train_loss:.3f}"]
-    if event.validation_loss is not None and event.validation_loss == event.validation_loss:
+    if event.validation_loss is not None and math.isfinite(event.validation_loss):
         words.append(f"held out {event.validation_loss:.3f}")
-    if event.eta_seconds is not None:
+    if event.eta_seconds is not None and math.isfinite(event.eta_seconds):
         words.append(f"{_duration(event.eta_seconds)} left")
     return ", ".join(words)
 

@@ -57,6 +57,10 @@ class Stratum(NamedTuple):
         """$r_i$, 0 on inactive directions."""
         return self.live * self.eigenvalues / (self.eigenvalues + sigma**2)
 
+    def amplitude(self, sigma: Scalar) -> Float[Array, " d"]:
+        """$\\sqrt{r_i}$, with a derivative where it is 0."""
+        return self.live * jnp.sqrt(self.eigenvalues / (self.eigenvalues + sigma**2))
+
     def along(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
         """$Q^\\top x$: from columns to directions."""
         return x if self.rotation is None else self.rotation.T @ x
@@ -143,7 +147,7 @@ class NoiseConditionalDensity(eqx.Module):
         y = stratum.along(stratum.active * (x - stratum.mean))
         field, level = self._heads(x, y, log_sigma, stratum)
         f, r = stratum.along(field), stratum.signal(sigma)
-        pull = jnp.sum(y * jnp.sqrt(r) * f) / sigma - 0.5 * jnp.sum(r * f**2)
+        pull = jnp.sum(y * stratum.amplitude(sigma) * f) / sigma - 0.5 * jnp.sum(r * f**2)
         # 1e-12 keeps the derivative of the root finite where no column is active.
         lift = level * jnp.sqrt(jnp.sum(r) + 1e-12) * (1 + jnp.log1p(sigma**-2))
         return stratum.log_density(x, sigma) + pull + lift

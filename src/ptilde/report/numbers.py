@@ -29,7 +29,7 @@ class Model(Protocol):
     """What is asked of an estimator."""
 
     schema_: Schema
-    history_: dict[str, list]
+    history_: dict[str, dict[str, list]]
     n_iter_: int
     seed_: int
 
@@ -67,7 +67,7 @@ class Verdict:
     train: dict[str, NDArray]
     test: dict[str, NDArray]
     draws: dict[str, NDArray]
-    history: dict[str, list]
+    history: dict[str, dict[str, list]]
     fitted: dict[str, float]
 
     @property
@@ -109,7 +109,7 @@ def measure(model: Model, train: Any, test: Any, draws: Any, *, seed: int = 0, n
         certificate=Estimate(float(log_z), float(log_z_error)),
         agreement=_routes(model, test, log_density, num_ode_rows) if num_ode_rows else None,
         **rows,
-        history={name: list(values) for name, values in model.history_.items()},
+        history=model.history_,
         fitted={"steps": model.n_iter_, "seed": model.seed_, "seconds": float(getattr(model, "fit_seconds_", np.nan))},
     )
 

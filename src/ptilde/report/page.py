@@ -44,7 +44,7 @@ def page(verdict: Verdict, title: str) -> str:
         num_left=max(0, len(verdict.schema.columns) - plots.MAX_COLUMNS),
         joint=[_shown(p) for p in (plots.pattern_picture(verdict), plots.correlation_picture(verdict)) if p],
         pairs=[_shown(p) for p in plots.pair_pictures(verdict)],
-        training=[_shown(p) for p in (plots.training_picture(verdict),) if p],
+        training=[_shown(p) for p in plots.training_pictures(verdict)],
         atoms=[(n, a, *pair) for n, shares in verdict.comparison.atoms.items() for a, pair in shares.items()],
         tails=[(n, q, *pair) for n, levels in verdict.comparison.tails.items() for q, pair in levels.items()],
         version=ptilde.__version__,

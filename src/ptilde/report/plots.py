@@ -83,11 +83,16 @@ def pair_pictures(verdict: Verdict, number: int = 3) -> list[Picture]:
     return [_pair(verdict, names[i], names[j]) for i, j in best if i < j]
 
 
-def training_picture(verdict: Verdict) -> Picture | None:
-    """The loss of the steps, and that of rows held out of them."""
-    steps = np.asarray(verdict.history.get("step", []), float)
+def training_pictures(verdict: Verdict) -> list[Picture]:
+    """For each stage of the fit the loss of its steps, and that of rows held out of them."""
+    pictures = (_training(stage, history) for stage, history in verdict.history.items())
+    return [found for found in pictures if found]
+
+
+def _training(stage: str, history: dict[str, list]) -> Picture | None:
+    steps = np.asarray(history.get("step", []), float)
     named = {"loss": "rows trained on", "validation": "rows held out"}
-    curves = {label: _series(verdict.history.get(key, []), len(steps)) for key, label in named.items()}
+    curves = {label: _series(history.get(key, []), len(steps)) for key, label in named.items()}
     curves = {label: curve for label, curve in curves.items() if np.isfinite(curve).any()}
     if len(steps) < 2 or not curves:
         return None
@@ -103,9 +108,10 @@ def training_picture(verdict: Verdict) -> Picture | None:
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         axes.legend()
+        figure.suptitle(f"the {stage}", fontsize=9, fontweight="bold")
 
     ends = "; ".join(f"{label} end at {curve[np.isfinite(curve)][-1]:.3f}" for label, curve in curves.items())
-    return picture(draw, (6, 2.6), "Training", f"Loss against step: {ends}")
+    return picture(draw, (6, 2.6), stage, f"Loss of the {stage} against step: {ends}")
 
 
 def _series(values: Sequence[float | None], length: int) -> NDArray:

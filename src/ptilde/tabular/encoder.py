@@ -235,15 +235,6 @@ class Encoder:
         """Whether any body has a grid."""
         return any(c.body.cells is not None for c in self.amounts if c.body)
 
-    def active(self, state: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """(n, d): which bodies a state (n, K) puts to use."""
-        active = np.ones((len(state), len(self.amounts)), bool)
-        position = {c.name: k for k, c in enumerate(self.choosing)}
-        for j, column in enumerate(self.amounts):
-            if column.name in position:
-                active[:, j] = state[:, position[column.name]] == column.body_token
-        return active
-
     def encode(self, table: Columns, rng: np.random.Generator | None = None) -> Rows:
         """The rows of a table that `Schema.check` returned; with `rng`, gridded amounts are drawn within their cells."""
         num_rows = len(next(iter(table.values())))
@@ -266,6 +257,23 @@ class Encoder:
         amount = {c.name: z[:, j] for j, c in enumerate(self.amounts)}
         only = np.zeros(len(state), np.int32)
         return {c.name: c.values(token.get(c.name, only), amount.get(c.name)) for c in self.columns}
+
+    def gradient(self, table: Columns, of_z: Array) -> dict[str, Array]:
+        """Of each column with a body, the derivative (n,) of the log density in the units of the data.
+
+        Args:
+            table: as for `encode`.
+            of_z: (n, d) derivative of the amounts' log density; the result is NaN where a column is not in its body.
+        """
+        found = {}
+        for j, column in enumerate(self.amounts):
+            assert column.body is not None
+            inside = column.tokens(table[column.name]) == column.body_token
+            x = table[column.name][inside].astype(np.float64)
+            log_slope = column.body.marginal.forward(x)[1]
+            found[column.name] = np.full(len(inside), np.nan)
+            found[column.name][inside] = of_z[inside, j] * np.exp(log_slope) + column.body.marginal.bend(x)
+        return found
 
     def outside_in_words(self, table: Columns) -> str:
         """Which values have no probability: the first of each column that has any."""

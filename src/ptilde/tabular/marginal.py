@@ -38,6 +38,10 @@ class Line:
         """$y$ and $\\log dy/dx$."""
         return x, np.zeros_like(x)
 
+    def bend(self, x: Array) -> Array:
+        """The derivative of $\\log dy/dx$."""
+        return np.zeros_like(x)
+
     def inverse(self, y: Array) -> Array:
         """The x whose chart is y."""
         return y
@@ -55,6 +59,11 @@ class HeavyLine:
         t = (x - self.centre) / self.scale
         return np.arcsinh(t), -np.log(np.hypot(1.0, t)) - np.log(self.scale)
 
+    def bend(self, x: Array) -> Array:
+        """The derivative of $\\log dy/dx$."""
+        t = (x - self.centre) / self.scale
+        return -t / (1 + t**2) / self.scale
+
     def inverse(self, y: Array) -> Array:
         """The x whose chart is y, kept finite."""
         return self.centre + self.scale * np.sinh(np.clip(y, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
@@ -70,6 +79,10 @@ class HalfLine:
         """$y$ and $\\log dy/dx$."""
         y = np.log(x - self.origin)
         return y, -y
+
+    def bend(self, x: Array) -> Array:
+        """The derivative of $\\log dy/dx$."""
+        return -1 / (x - self.origin)
 
     def inverse(self, y: Array) -> Array:
         """The x whose chart is y, kept inside the half-line and finite."""
@@ -87,6 +100,10 @@ class Segment:
         """$y$ and $\\log dy/dx$."""
         left, right = np.log(x - self.low), np.log(self.high - x)
         return left - right, np.log(self.high - self.low) - left - right
+
+    def bend(self, x: Array) -> Array:
+        """The derivative of $\\log dy/dx$."""
+        return 1 / (self.high - x) - 1 / (x - self.low)
 
     def inverse(self, y: Array) -> Array:
         """The x whose chart is y, kept inside the interval."""
@@ -132,6 +149,11 @@ class Marginal:
         z, slope = _spline(self.knots, y)
         return z, log_slope + np.log(slope)
 
+    def bend(self, x: Array) -> Array:
+        """The derivative of $\\log dz/dx$ at values `x` (n,) inside the body."""
+        y, log_slope = self.chart.forward(x)
+        return self.chart.bend(x) + _spline_bend(self.knots, y) * np.exp(log_slope)
+
     def inverse(self, z: Array) -> Array:
         """The values (n,) of the body that `forward` sends to `z` (n,)."""
         return self.chart.inverse(_inverse_spline(self.knots, z))
@@ -167,6 +189,19 @@ def _spline(knots: Array, y: Array) -> tuple[Array, Array]:
     z = z_k[i] + rise * (s * t**2 + d0 * bend) / bottom
     slope = s**2 * (d1 * t**2 + 2 * s * bend + d0 * (1 - t) ** 2) / bottom**2
     return z + d_k[0] * np.minimum(y - y_k[0], 0) + d_k[-1] * np.maximum(y - y_k[-1], 0), slope
+
+
+def _spline_bend(knots: Array, y: Array) -> Array:
+    """The derivative of the log slope of the spline; 0 in the tails."""
+    y_k, z_k, d_k = knots
+    i = np.clip(np.searchsorted(y_k, y) - 1, 0, len(y_k) - 2)
+    width = y_k[i + 1] - y_k[i]
+    t, s, d0, d1 = (y - y_k[i]) / width, (z_k[i + 1] - z_k[i]) / width, d_k[i], d_k[i + 1]
+    top = d1 * t**2 + 2 * s * t * (1 - t) + d0 * (1 - t) ** 2
+    bottom = s + (d1 + d0 - 2 * s) * t * (1 - t)
+    log_top = (2 * d1 * t + 2 * s * (1 - 2 * t) - 2 * d0 * (1 - t)) / top
+    log_bottom = (d1 + d0 - 2 * s) * (1 - 2 * t) / bottom
+    return np.where((t >= 0) & (t <= 1), (log_top - 2 * log_bottom) / width, 0.0)
 
 
 def _inverse_spline(knots: Array, z: Array) -> Array:

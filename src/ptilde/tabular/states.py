@@ -41,13 +41,18 @@ class StateDensity(eqx.Module):
         last = eqx.nn.Linear(width, total, key=keys[2])
         self.last = eqx.tree_at(lambda m: (m.weight, m.bias), last, (jnp.zeros_like(last.weight), log_shares))
 
+    @property
+    def owner(self) -> Int[Array, " m"]:
+        """The column of each token."""
+        return _owner(self.num_tokens)
+
     def features(self, tokens: Tokens) -> Float[Array, " m"]:
         """One-hot tokens, column after column."""
         return one_hot(tokens, self.num_tokens)
 
     def __call__(self, tokens: Tokens, observed: Bool[Array, " K"]) -> Float[Array, " m"]:
         """Log probabilities of all tokens of all columns, given the observed ones."""
-        seen = self.features(tokens) * observed[_owner(self.num_tokens)]
+        seen = self.features(tokens) * observed[self.owner]
         h = jax.nn.silu(self.first(jnp.concatenate([seen, observed.astype(seen.dtype)])))
         h = h + jax.nn.silu(self.second(h))
         return _log_softmax(self.last(h), self.num_tokens)
@@ -56,17 +61,15 @@ class StateDensity(eqx.Module):
         """$\\log P(s)$ by the chain rule."""
         columns = jnp.arange(len(self.num_tokens))
         given = jax.vmap(lambda k: self(tokens, columns < k))(columns)
-        owner = jnp.asarray(_owner(self.num_tokens))
-        return jnp.sum(given[owner, jnp.arange(owner.size)] * self.features(tokens))
+        return jnp.sum(given[self.owner, jnp.arange(self.owner.size)] * self.features(tokens))
 
     def sample(self, key: PRNGKeyArray) -> Tokens:
         """One draw, column after column."""
         columns = jnp.arange(len(self.num_tokens))
-        owner = jnp.asarray(_owner(self.num_tokens))
         start = jnp.asarray(_starts(self.num_tokens))
 
         def step(tokens: Tokens, k: Scalar) -> tuple[Tokens, None]:
-            logits = jnp.where(owner == k, self(tokens, columns < k), -jnp.inf)
+            logits = jnp.where(self.owner == k, self(tokens, columns < k), -jnp.inf)
             return tokens.at[k].set(jr.categorical(jr.fold_in(key, k), logits) - start[k]), None
 
         return jax.lax.scan(step, jnp.zeros(columns.size, jnp.int32), columns)[0]
@@ -89,5 +92,7 @@ def _owner(num_tokens: tuple[int, ...]) -> Int[Array, " m"]:
 
 
 def _log_softmax(logits: Float[Array, " m"], num_tokens: tuple[int, ...]) -> Float[Array, " m"]:
-    starts = _starts(num_tokens)
-    return jnp.concatenate([jax.nn.log_softmax(logits[a : a + n]) for a, n in zip(starts, num_tokens, strict=True)])
+    owner, columns = _owner(num_tokens), len(num_tokens)
+    highest = jax.ops.segment_max(jax.lax.stop_gradient(logits), owner, columns, indices_are_sorted=True)
+    shifted = logits - highest[owner]
+    return shifted - jnp.log(jax.ops.segment_sum(jnp.exp(shifted), owner, columns, indices_are_sorted=True))[owner]

@@ -1,0 +1,274 @@
+"""scikit-learn's face of the library: tables in, tables out. No mathematics here."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.random as jr
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ptilde import _validate, modelfile
+from ptilde._validate import DataError
+from ptilde.fit import Event
+from ptilde.normalizer import LogNormalizer, importance
+from ptilde.strata import Layout
+from ptilde.tabular.encoder import Encoder, Rows
+from ptilde.tabular.frames import Table, frame_like, open_table
+from ptilde.tabular.schema import Schema
+from ptilde.train import Encoded, held_out_rows, train
+
+__all__ = ["ScoreDensity", "load"]
+
+# A table with a grid is repeated, each time with other places within the cells, up to so many rows.
+_DEQUANTISED_ROWS = 200_000
+_MOST_COPIES = 8
+_STREAMS = {"table": 0, "train": 1, "sample": 2, "ode": 3, "normalizer": 4}
+
+
+class ScoreDensity(DensityMixin, BaseEstimator):
+    """The density of a table's rows, estimated by dual score matching: normalised, on atoms and bodies.
+
+    `log p(row) = log P(state) + log p(amounts | state)`, in nats, with respect to point masses on atoms, categories and missing
+    cells, and Lebesgue measure on bodies, in the units of the data. A column recorded on a grid has its density with respect to the
+    grid: the probability of the recorded value divided by the step.
+
+    Args:
+        schema: what the columns may hold; found by `Schema.infer` if None.
+        random_state: seed of the fit, and of draws that are given none.
+        max_iter: number of steps of each descent, or "auto": chosen from the size of the table.
+        time_budget: seconds to fit for, instead of a number of steps. What comes out then depends on the machine's speed.
+        verbose: whether progress is printed, a line every few seconds.
+        callback: called with a `ptilde.fit.Event` about once a second.
+
+    Attributes:
+        schema_: the kinds of the columns.
+        history_: by stage ("states", "amounts"): step, loss, its terms, held-out loss.
+        n_iter_: steps taken for the amounts, or for the states if there are none.
+        seed_: the integer seed that was used.
+        n_features_in_: number of columns.
+        feature_names_in_: their names, for tables whose columns have names.
+        fit_seconds_: time the fit took.
+
+    References:
+        Hyvärinen (2005), Estimation of non-normalized statistical models by score matching.
+        Guth, Kadkhodaie & Simoncelli (2025), Learning normalized image densities via dual score matching.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | None = None,
+        random_state: Any = None,
+        max_iter: int | str = "auto",
+        time_budget: float | None = None,
+        verbose: int = 0,
+        callback: Callable[[Event], None] | None = None,
+    ):
+        self.schema = schema
+        self.random_state = random_state
+        self.max_iter = max_iter
+        self.time_budget = time_budget
+        self.verbose = verbose
+        self.callback = callback
+
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> "ScoreDensity":
+        """Estimate the density of the rows of `X`: pandas, polars, pyarrow, or a 2-D array; `y` is ignored."""
+        began = time.monotonic()
+        self._check_parameters()
+        table = self._open(X, reset=True)
+        weight = _weights(sample_weight, X, table.num_rows)
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31)) if not isinstance(
+            self.random_state, int | np.integer
+        ) else int(self.random_state)
+        self.schema_ = Schema.infer(table, sample_weight) if self.schema is None else self.schema
+        rng = np.random.default_rng([self.seed_ % 2**32, _STREAMS["table"]])
+        columns = self.schema_.check(table)
+        self._template = table.template
+        self._encoder = Encoder.fit(self.schema_, columns, weight, rng)
+        rows = self._training_rows(columns, weight, rng)
+        tell = _together(self.callback, _Printer() if self.verbose else None)
+        self._joint, trajectories = train(
+            Layout.of(self._encoder), rows, self.max_iter, self.time_budget, self._key("train"), tell
+        )
+        self.history_ = {
+            stage: {"step": t.step, "loss": t.loss, "terms": t.terms, "validation": t.validation}
+            for stage, t in trajectories.items()
+        }
+        self.n_iter_ = list(self.history_.values())[-1]["step"][-1] if self.history_ else 0
+        self.fit_seconds_ = time.monotonic() - began
+        return self
+
+    def score_samples(self, X: Any, method: str = "one_pass", return_error: bool = False) -> Any:
+        """The log density (n,) of each row, in nats.
+
+        Args:
+            X: rows; columns of named tables may come in any order.
+            method: "one_pass": one evaluation of the network. "ode": by the probability-flow ODE, slow and independent of the
+                network's own normalisation.
+            return_error: with "ode", also an estimate (n,) of the numerical error.
+
+        Returns:
+            (n,) log densities. A row with a value that the schema gives no probability has -inf, and a warning names the value.
+        """
+        _validate.one_of("method", method, ("one_pass", "ode"))
+        columns, rows = self._rows(X)
+        if method == "ode":
+            value, error = self._joint.flow_log_prob(rows.state, rows.z, self._key("ode"))
+        else:
+            value, error = self._joint.log_prob(rows.state, rows.z), np.zeros(len(rows.state))
+        value = np.where(rows.outside, -np.inf, value + rows.log_slope)
+        if rows.outside.any():
+            warnings.warn(
+                "Rows with values that have no probability get log density -inf: "
+                f"{self._encoder.outside_in_words(columns)}.",
+                stacklevel=2,
+            )
+        return (value, error) if return_error else value
+
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """The mean log density of the rows, in nats; `y` is ignored."""
+        value = self.score_samples(X)
+        return float(np.average(value, weights=None if sample_weight is None else np.asarray(sample_weight)))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw rows: the same kind of table, column order and types as was fitted; atoms are exact.
+
+        Args:
+            n_samples: how many.
+            random_state: seed; the fit's own if None, so that the same call gives the same rows.
+        """
+        check_is_fitted(self)
+        _validate.at_least("n_samples", n_samples, 1)
+        key = self._key("sample", random_state)
+        states, amounts = jr.split(key)
+        state = self._joint.draw_states(int(n_samples), states)
+        drawn = self._encoder.decode(state, self._joint.draw_amounts(state, amounts))
+        return frame_like(self._template, drawn)
+
+    def grad_log_density(self, X: Any) -> NDArray[np.float64]:
+        """The score: (n, n_features_in_) derivatives of the log density in the units of the data.
+
+        NaN where a column is on an atom, a category or missing, where it was left out, and in rows outside the support.
+        """
+        columns, rows = self._rows(X)
+        of_z = self._joint.gradient(rows.state, rows.z)
+        by_name = self._encoder.gradient(columns, of_z)
+        nothing = np.full(len(rows.state), np.nan)
+        gradient = np.stack([by_name.get(name, nothing) for name in self._template.names], axis=1)
+        gradient[rows.outside] = np.nan
+        return gradient
+
+    def log_normalizer(self, n_samples: int = 4096, random_state: Any = None) -> LogNormalizer:
+        """The logarithm of the one-pass density's total mass, and its standard error: 0 if it is perfectly normalised.
+
+        Importance sampling from the probability flow, whose draws have a known density: unbiased, whatever the network has learnt.
+        """
+        check_is_fitted(self)
+        return importance(self._joint.log_ratio(int(n_samples), self._key("normalizer", random_state)))
+
+    def save(self, path: Any) -> None:
+        """Write the model to one safe file (`.ptilde`); nothing in it can run."""
+        check_is_fitted(self)
+        facts = {"seed": self.seed_, "n_iter": self.n_iter_, "fit_seconds": self.fit_seconds_, "history": self.history_}
+        facts |= {"names": [str(n) for n in getattr(self, "feature_names_in_", ())]}
+        modelfile.save(modelfile.Fitted(self.schema_, self._template, self._encoder, self._joint, facts), path)
+
+    def _check_parameters(self) -> None:
+        if not isinstance(self.max_iter, str):
+            _validate.at_least("max_iter", self.max_iter, 1)
+        else:
+            _validate.one_of("max_iter", self.max_iter, ("auto",))
+        if self.time_budget is not None:
+            _validate.positive("time_budget", self.time_budget)
+        if self.schema is not None and not isinstance(self.schema, Schema):
+            raise ValueError(f"`schema` must be a ptilde.Schema or None; got {type(self.schema).__name__}.")
+
+    def _open(self, X: Any, reset: bool) -> Table:
+        if hasattr(X, "columns") or hasattr(X, "column_names"):
+            table = open_table(X)
+            if reset:
+                validate_data(self, X, reset=True, skip_check_array=True)
+            return table
+        checked = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=1)
+        return open_table(checked)
+
+    def _rows(self, X: Any) -> tuple[dict[str, NDArray[Any]], Rows]:
+        check_is_fitted(self)
+        columns = self.schema_.check(self._open(X, reset=False))
+        return columns, self._encoder.encode(columns)
+
+    def _training_rows(self, columns: Any, weight: NDArray[np.float64], rng: np.random.Generator) -> Encoded:
+        held_out = held_out_rows(len(weight), rng)
+        copies = 1
+        if self._encoder.gridded:
+            copies = int(np.clip(_DEQUANTISED_ROWS // len(weight), 1, _MOST_COPIES))
+        parts = [self._encoder.encode(columns, rng) for _ in range(copies)]
+        state, z = (np.concatenate([getattr(p, name) for p in parts]) for name in ("state", "z"))
+        return Encoded(state, z, np.tile(weight, copies), np.tile(held_out, copies))
+
+    def _key(self, stream: str, random_state: Any = None) -> Any:
+        if random_state is None:
+            seed = self.seed_
+        elif isinstance(random_state, int | np.integer):
+            seed = int(random_state)
+        else:
+            seed = int(check_random_state(random_state).randint(2**31))
+        return jr.fold_in(jr.key(seed % 2**32), _STREAMS[stream])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.non_deterministic = False
+        return tags
+
+
+def load(path: Any) -> ScoreDensity:
+    """The model in a file that `save` wrote.
+
+    Raises:
+        ModelFileError: if the file is not such a file, or no longer is.
+    """
+    fitted = modelfile.load(path)
+    model = ScoreDensity(random_state=fitted.facts["seed"])
+    model.schema_, model._template, model._encoder, model._joint = fitted[:4]
+    model.seed_, model.n_iter_ = fitted.facts["seed"], fitted.facts["n_iter"]
+    model.fit_seconds_, model.history_ = fitted.facts["fit_seconds"], fitted.facts["history"]
+    model.n_features_in_ = len(fitted.template.names)
+    if fitted.facts["names"]:
+        model.feature_names_in_ = np.array(fitted.facts["names"], dtype=object)
+    return model
+
+
+class _Printer:
+    """Prints a line every few seconds."""
+
+    def __init__(self, every: float = 3.0):
+        self.every, self.last = every, -float("inf")
+
+    def __call__(self, event: Event) -> None:
+        if time.monotonic() - self.last >= self.every or event.step >= event.num_steps:
+            self.last = time.monotonic()
+            eta = "" if np.isnan(event.eta_seconds) else f", {event.eta_seconds:.0f} s to go"
+            print(f"{event.stage}: step {event.step}/{event.num_steps}, held-out loss {event.validation_loss:.4f}{eta}")
+
+
+def _together(*callbacks: Callable[[Event], None] | None) -> Callable[[Event], None] | None:
+    called = [c for c in callbacks if c is not None]
+    return (lambda event: [c(event) for c in called]) if called else None  # type: ignore[return-value]
+
+
+def _weights(sample_weight: ArrayLike | None, X: Any, n: int) -> NDArray[np.float64]:
+    """One weight a row, of mean one."""
+    if sample_weight is None:
+        return np.ones(n)
+    weight = np.asarray(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True))
+    if not weight.sum() > 0:
+        raise DataError(f"`sample_weight` must have a positive sum; got {weight.sum()}.")
+    return weight * n / weight.sum()

@@ -1,0 +1,307 @@
+r"""Where losses meet models meet data: stochastic descent, its plan and its guards.
+
+Each step draws a batch on a randomly shifted lattice: point i of the batch is $i\alpha + u \bmod 1$ with one uniform shift $u$ a
+step (Cranley & Patterson 1976) and $\alpha$ the powers of the generalised golden ratio. Its coordinates pick the row, the
+noise level and the noise itself. Every batch so covers rows × levels × noise evenly, which takes most of the variance out
+of what fixes the normalisation, the mean of $\|\varepsilon\|^2 - k$.
+
+Steps run in one compiled `lax.scan` of `CHUNK` at a time. Step t uses `fold_in(key, t)`. A step whose gradient is not finite is not taken; the
+chunk is then undone and the step size halved. The weights that count are an exponential moving average, and of those the
+ones with the least loss on held-out rows.
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from ptilde.losses import Dual
+
+CHUNK = 100
+HELD_OUT_POINTS = 8192
+MAX_RETREATS = 6
+# The held-out loss may fail to improve for this share of the plan before the descent stops.
+PATIENCE = 0.4
+_WARM_UP = 200
+_AVERAGE_OVER = 1000
+_EDGE = 1e-6  # uniforms are kept off 0 and 1: |noise| ≤ 4.75
+
+
+class Data(NamedTuple):
+    """Rows to draw from, padded so that few sizes are compiled.
+
+    Attributes:
+        rows: arrays with a leading axis of n, of what the objective reads.
+        cumulative: (n,) cumulative probability of being drawn; flat over the padding.
+    """
+
+    rows: PyTree
+    cumulative: Float[Array, " n"]
+
+    @classmethod
+    def of(cls, rows: PyTree, weight: np.ndarray) -> "Data":
+        """Rows (n, ...) drawn in proportion to their weights (n,)."""
+        padding = bucket(len(weight)) - len(weight)
+        cumulative = np.cumsum(np.pad(weight, (0, padding)), dtype=np.float64)
+        padded = jax.tree.map(lambda a: jnp.asarray(np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))), rows)
+        return cls(padded, jnp.asarray(cumulative / cumulative[-1], jnp.float32))
+
+    def take(self, u: Float[Array, " b"]) -> PyTree:
+        """The rows at quantiles u of the cumulative weights."""
+        index = jnp.searchsorted(self.cumulative, u * (1 - 1e-6), side="right")
+        return jax.tree.map(lambda a: a[index], self.rows)
+
+
+class Denoise(eqx.Module):
+    """The dual loss of amounts, with log σ uniform between two ends.
+
+    Args:
+        loss: at one point.
+        base: gives the `Stratum` of a row.
+        log_sigma: the two ends.
+    """
+
+    loss: Dual
+    base: Any
+    log_sigma: Float[Array, " 2"]
+
+    num_uniforms = staticmethod(lambda rows: 1 + rows[1].shape[-1])
+
+    def __call__(self, model: Callable, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
+        """The mean loss over rows (pattern, z, tokens), and its terms."""
+        low, high = self.log_sigma
+        noise = jax.scipy.special.ndtri(jnp.clip(u[:, 1:], _EDGE, 1 - _EDGE))
+
+        def at(row: PyTree, level: Array, noise: Array) -> tuple[Array, Array]:
+            pattern, z, tokens = row
+            stratum = self.base.stratum(tokens, pattern)
+            loss, terms = self.loss(lambda x, s: model(x, s, stratum), z, noise, level, stratum)
+            return loss, jnp.stack(terms)
+
+        losses, terms = jax.vmap(at)(rows, low + (high - low) * u[:, 0], noise)
+        return jnp.mean(losses), jnp.mean(terms, 0)
+
+
+class Unmask(eqx.Module):
+    """The cross-entropy of masked tokens: its mean is −log P(state) averaged over the orders of the columns."""
+
+    num_uniforms = staticmethod(lambda rows: 1 + rows[0].shape[-1])
+
+    def __call__(self, model: Callable, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
+        """The mean loss over rows (tokens,), and its terms."""
+        num_columns = u.shape[1] - 1
+
+        def at(row: PyTree, u: Array) -> Array:
+            num_masked = 1 + jnp.floor(u[0] * num_columns * (1 - _EDGE))
+            masked = jnp.argsort(jnp.argsort(u[1:])) < num_masked
+            surprise = jax.ops.segment_sum(
+                -model(row[0], ~masked) * model.features(row[0]), model.owner, num_columns, indices_are_sorted=True
+            )
+            return num_columns / num_masked * jnp.sum(masked * surprise)
+
+        loss = jnp.mean(jax.vmap(at)(rows, u))
+        return loss, jnp.stack([loss])
+
+
+class Descent(eqx.Module):
+    """AdamW under a global-norm clip, with a warm-up and a cosine to zero.
+
+    Args:
+        batch_size: rows a step.
+        num_steps: to the end of the cosine.
+        step_size: the largest.
+        weight_decay: of AdamW, on matrices only.
+    """
+
+    batch_size: int = eqx.field(static=True)
+    num_steps: Float[Array, ""] = eqx.field(converter=lambda v: jnp.asarray(v, jnp.float32))
+    step_size: Float[Array, ""] = eqx.field(converter=lambda v: jnp.asarray(v, jnp.float32))
+    weight_decay: Float[Array, ""] = eqx.field(converter=lambda v: jnp.asarray(v, jnp.float32))
+
+    def transformation(self) -> optax.GradientTransformation:
+        """As an optax transformation; made where it is traced, so that equal plans share one compiled program."""
+
+        def step_size(t: Array) -> Array:
+            warm = jnp.minimum(1.0, (t + 1) / jnp.minimum(_WARM_UP, 0.1 * self.num_steps + 1))
+            return self.step_size * warm * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(t / self.num_steps, 1.0)))
+
+        return optax.chain(
+            optax.clip_by_global_norm(1.0),
+            optax.scale_by_adam(b2=0.99),
+            optax.add_decayed_weights(self.weight_decay, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p)),
+            optax.scale_by_learning_rate(step_size),
+        )
+
+
+class Event(NamedTuple):
+    """What a descent tells its callback after each chunk."""
+
+    stage: str
+    step: int
+    num_steps: int
+    train_loss: float
+    validation_loss: float
+    eta_seconds: float
+
+
+class Trajectory(NamedTuple):
+    """What a descent leaves: the model, and by chunk the step, the training loss, its terms and the held-out loss."""
+
+    model: Any
+    step: list[int]
+    loss: list[float]
+    terms: list[list[float]]
+    validation: list[float]
+
+
+class _Walk(NamedTuple):
+    params: PyTree
+    average: PyTree
+    optimiser: PyTree
+
+
+def bucket(n: int) -> int:
+    """The least size that is compiled for at or above n: steps of a quarter of a power of two, so little is wasted."""
+    step = max(64, 2 ** (max(n, 1) - 1).bit_length() // 8)
+    return -(-n // step) * step
+
+
+def lattice(num_points: int, shift: Float[Array, " m"]) -> Float[Array, "b m"]:
+    """Points of a Kronecker lattice, shifted: rows are points (Roberts 2018, the R sequence)."""
+    m = shift.size
+    ratio = 2.0
+    for _ in range(64):  # the positive root of g^(m+1) = g + 1
+        ratio = (1 + ratio) ** (1 / (m + 1))
+    alpha = ratio ** -np.arange(1.0, m + 1)
+    # Products are reduced in float64 on the host: in float32 they would lose the low digits.
+    points = (np.arange(num_points)[:, None] * alpha) % 1.0
+    return (jnp.asarray(points, jnp.float32) + shift) % 1.0
+
+
+def _batch(objective: Any, data: Data, size: int, key: PRNGKeyArray) -> tuple[PyTree, Array]:
+    """Rows and uniforms of one batch; which lattice direction serves which use changes from step to step."""
+    shift, order = jr.split(key)
+    points = lattice(size, jr.uniform(shift, (1 + objective.num_uniforms(data.rows),)))
+    u = jnp.concatenate([points[:, 1:2], jr.permutation(order, points[:, 2:], axis=1)], axis=1)
+    return data.take(points[:, 0]), u
+
+
+@eqx.filter_jit
+def _chunk(
+    objective: Any, static: Any, walk: _Walk, descent: Descent, data: Data, key: PRNGKeyArray, start: Array, length: int
+) -> tuple[_Walk, Array]:
+    """`length` steps; returns by step the loss, its terms, and whether the step was not finite."""
+    transformation = descent.transformation()
+
+    def step(walk: _Walk, t: Array) -> tuple[_Walk, Array]:
+        rows, u = _batch(objective, data, descent.batch_size, jr.fold_in(key, t))
+        loss = lambda p: objective(eqx.combine(p, static), rows, u)  # noqa: E731
+        (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(walk.params)
+        fine = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))
+        update, optimiser = transformation.update(gradient, walk.optimiser, walk.params)
+        params = optax.apply_updates(walk.params, update)
+        decay = jnp.minimum(1 - 1 / _AVERAGE_OVER, (t + 1) / (t + 10))
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, walk.average, params)
+        walk = jax.tree.map(lambda new, old: jnp.where(fine, new, old), _Walk(params, average, optimiser), walk)
+        return walk, jnp.concatenate([jnp.stack([value, 1.0 - fine]), terms])
+
+    return jax.lax.scan(step, walk, start + jnp.arange(length))
+
+
+@eqx.filter_jit
+def _held_out_loss(objective: Any, static: Any, params: PyTree, data: Data, key: PRNGKeyArray) -> Array:
+    rows, u = _batch(objective, data, HELD_OUT_POINTS, key)
+    return objective(eqx.combine(params, static), rows, u)[0]
+
+
+def descend(
+    objective: Any,
+    model: Any,
+    data: Data,
+    held_out: Data | None,
+    descent: Descent,
+    key: PRNGKeyArray,
+    *,
+    stage: str = "",
+    seconds: float | None = None,
+    callback: Callable[[Event], None] | None = None,
+) -> Trajectory:
+    """Fit a model's weights.
+
+    Args:
+        objective: (model, rows, uniforms) ↦ (mean loss, terms).
+        model: an `eqx.Module`; its inexact arrays are fitted.
+        data: rows to fit to.
+        held_out: rows by which weights are chosen; the last ones if None.
+        descent: the plan.
+        key: of all randomness.
+        stage: what the callback is told this is.
+        seconds: time to spend; the plan's number of steps is then set from the speed of the first chunks.
+        callback: told after each chunk.
+
+    Raises:
+        FloatingPointError: if the loss is not finite even with a much smaller step size.
+    """
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+    walk = _Walk(params, params, descent.transformation().init(params))
+    best, best_loss, best_step = params, math.inf, 0
+    seen = Trajectory(model, [], [], [], [])
+    step, retreats, began = 0, 0, time.monotonic()
+    num_steps = int(descent.num_steps)
+    length = min(CHUNK, num_steps)
+    while step < num_steps:
+        moved, record = _chunk(objective, static, walk, descent, data, key, jnp.asarray(step), length)
+        record = np.asarray(record)
+        if record[:, 1].any():
+            retreats += 1
+            descent = _retreat(descent, retreats, step)
+            key = jr.fold_in(key, 2**31 - retreats)
+            continue
+        walk, step = moved, step + length
+        held = float(_held_out_loss(objective, static, walk.average, held_out or data, key))
+        if held_out is None or held < best_loss:
+            best, best_loss, best_step = walk.average, held, step
+        seen.step.append(step)
+        seen.loss.append(float(record[:, 0].mean()))
+        seen.terms.append(record[:, 2:].mean(0).tolist())
+        seen.validation.append(held)
+        if step == length:  # the first chunk is compiled: the clock of a step starts after it
+            first = time.monotonic()
+        elif seconds is not None and step == 2 * length:
+            num_steps = _affordable(seconds - (time.monotonic() - began), (time.monotonic() - first) / length, step)
+            descent = eqx.tree_at(lambda d: d.num_steps, descent, jnp.asarray(float(num_steps)))
+        if callback is not None:
+            pace = (time.monotonic() - first) / max(step - length, 1) if step > length else math.nan
+            callback(Event(stage, step, num_steps, seen.loss[-1], held, pace * (num_steps - step)))
+        if step - best_step > max(PATIENCE * num_steps, 5 * length):
+            break
+    return seen._replace(model=eqx.combine(best, static))
+
+
+def _affordable(seconds: float, pace: float, done: int) -> int:
+    """How many steps fit into what is left, in whole chunks."""
+    return done + max(0, int(seconds / pace) // CHUNK) * CHUNK
+
+
+def _retreat(descent: Descent, retreats: int, step: int) -> Descent:
+    if retreats > MAX_RETREATS:
+        raise FloatingPointError(
+            f"The loss was not finite near step {step}, even with a step size of {float(descent.step_size):.1e}. A column "
+            "may hold values too extreme for its kind: look at `Schema.infer(table)`, and declare atoms, bounds or grids."
+        )
+    warnings.warn(
+        f"The loss was not finite near step {step}: the last steps are undone and the step size is halved to "
+        f"{float(descent.step_size) / 2:.1e}.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return eqx.tree_at(lambda d: d.step_size, descent, descent.step_size / 2)
