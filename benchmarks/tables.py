@@ -108,24 +108,11 @@ def fitted(parts: Split, seed: int, options: Options, ode_rows: int) -> tuple[di
     with timed("score s"):
         log_density = np.asarray(model.score_samples(test))
     row = {**timed.seconds, "peak MB": peak_memory()}
-    per_unit = log_density - log_steps(model.schema_, parts)
-    row["log density"] = float(np.mean(per_unit))
+    row["log density"] = float(np.mean(log_density))
     if ode_rows:
         some = test.slice(0, ode_rows)
         gap = np.abs(np.asarray(model.score_samples(some, method="ode")) - log_density[: len(some)])
         row["gap"], row["within 1 nat"] = float(np.mean(gap)), float(np.mean(gap <= 1))
     log_z, row["se log Z"] = map(float, model.log_normalizer())
     row["log Z off"] = abs(log_z)
-    return row, np.column_stack([draws[name].to_numpy() for name in parts.names]), per_unit
-
-
-def log_steps(schema, parts: Split) -> NDArray:
-    """The sum of log(step) over each row's amounts on a grid: their mass is per step, a peer's density per unit."""
-    total = np.zeros(len(parts.test))
-    for j, name in enumerate(parts.names):
-        kind = schema.columns[name]
-        step = getattr(kind, "grid", None)
-        if step:
-            on_atom = np.isin(parts.test[:, j], getattr(kind, "atoms", ()))
-            total += np.where(on_atom, 0.0, np.log(step))
-    return total
+    return row, np.column_stack([draws[name].to_numpy() for name in parts.names]), log_density

@@ -21,7 +21,7 @@ from ptilde.tabular.reader import read_table, write_table
 
 rng = np.random.default_rng(0)
 GOOD = "a,b\n" + "".join(f"{x:.4f},{y:.4f}\n" for x, y in rng.lognormal(size=(60, 2)))
-FIRST = GOOD.split()[1].split(",")[0]
+FIRST = min(line.split(",")[0] for line in GOOD.split()[1:])
 DAYS = "day,b\n" + "".join(f"2024-01-{i % 28 + 1:02d},{x:.4f}\n" for i, x in enumerate(rng.normal(size=60)))
 IDS = "id,b\n" + "".join(f"{2**53 + 2 * i + 1},{x:.4f}\n" for i, x in enumerate(rng.normal(size=60)))
 CONSTANT = "The table must have at least one column whose values vary; got "
