@@ -16,7 +16,6 @@ import contextlib
 import io
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import typer
 
 from ptilde._validate import DataError, ModelFileError
+from ptilde.cli import signals
 from ptilde.cli.commands import app
 from ptilde.cli.console import complain, warnings_in_words
 
@@ -32,15 +32,8 @@ UsageError: Any = typer.BadParameter.__bases__[0]  # of typer's own click, or of
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    told_to_end = []
-
-    def end(*_: Any) -> None:
-        told_to_end.append(True)
-        raise KeyboardInterrupt  # so that files are tidied up as after Ctrl-C
-
-    signal.signal(signal.SIGTERM, end)
-    code = run(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(143 if told_to_end else code)
+    signals.listen()
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -57,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted; nothing was written.")
-        return 130
+        return signals.exit_code()
     except MemoryError:
         complain("not enough memory for this; ask for fewer rows at a time.")
         return 2

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from ptilde.cli import signals
 from ptilde.cli.console import say
 
 QUIET_SECONDS = 10.0  # between two plain lines
@@ -49,6 +50,7 @@ class _Bars:
         self.stages: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
+        signals.check()
         if event.stage not in self.stages:
             self.stages[event.stage] = self.bars.add_task(event.stage, total=event.num_steps, words="")
         self.bars.update(self.stages[event.stage], completed=event.step, total=event.num_steps, words=_words(event))
@@ -59,6 +61,7 @@ class _PlainLines:
         self.last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
+        signals.check()
         if time.monotonic() - self.last >= QUIET_SECONDS:
             self.last = time.monotonic()
             say(f"{event.stage}: step {event.step} of {event.num_steps}, {_words(event)}")
@@ -90,11 +93,17 @@ def parts_progress(what: str, total: int) -> Iterator[Any]:
         columns = TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[words]}")
         with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task(what, total=total, words="")
-            yield lambda done: bars.update(task, completed=done, words=eta(done))
+
+            def advance(done: int) -> None:
+                signals.check()
+                bars.update(task, completed=done, words=eta(done))
+
+            yield advance
         return
 
     def line(done: int) -> None:
         nonlocal last
+        signals.check()
         if time.monotonic() - last >= QUIET_SECONDS and done < total:
             last = time.monotonic()
             say(f"{what}: {done:,} of {total:,} rows, {eta(done)}")
