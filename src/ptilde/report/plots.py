@@ -175,17 +175,18 @@ def _on_log_scale(kind: Kind) -> bool:
 
 def _pair(verdict: Verdict, first: str, second: str) -> Picture:
     atoms = atoms_of(verdict.schema)
+    number = min(len(verdict.test[first]), len(verdict.draws[first]))  # as many points on either side
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         for axes, rows, color, title in zip(
             panels, (verdict.test, verdict.draws), (REAL, MODEL), ("real", "model"), strict=True
         ):
-            there = off_atoms(rows[first], atoms.get(first, ())) & off_atoms(rows[second], atoms.get(second, ()))
-            scatter(axes, rows[first][there], rows[second][there], color)
+            x, y = rows[first][:number], rows[second][:number]
+            there = off_atoms(x, atoms.get(first, ())) & off_atoms(y, atoms.get(second, ()))
+            scatter(axes, x[there], y[there], color)
             axes.set_title(title)
             axes.set_xlabel(shown(first))
-        for axes in panels:
             if _on_log_scale(verdict.schema.columns[first]):
                 logarithmic_scale(axes, "x")
             if _on_log_scale(verdict.schema.columns[second]):
