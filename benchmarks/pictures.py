@@ -5,28 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-matplotlib.rcParams["svg.hashsalt"] = "ptilde"
 
-
-def columns(path: Path, names: Sequence[str], tables: Mapping[str, NDArray], scores: Mapping | None = None) -> None:
-    """A histogram of log10(amount) for each column and table, and beside it the share of zeros."""
-    shown = {name: rows for name, rows in tables.items() if name != "data"}
-    across = min(len(names), 5)
-    down = -(-len(names) // across)
-    figure = Figure(figsize=(3.2 * across, 2.9 * down), layout="constrained")
-    for j, axes in enumerate(np.ravel(figure.subplots(down, across, squeeze=False))[: len(names)]):
-        for name, rows in shown.items():
-            positive = rows[:, j][rows[:, j] > 0]
-            label = f"{name}: {np.mean(rows[:, j] == 0):.3f} zero, {np.mean(rows[:, j] < 0):.3f} negative"
-            axes.hist(np.log10(positive), bins=60, histtype="step", density=True, label=label)
-        axes.set_title(names[j], fontsize=9)
-        axes.set_xlabel("log10 of the positive values", fontsize=8)
-        axes.legend(fontsize=4.5)
+def columns(path: Path, names: Sequence[str], tables: Mapping[str, NDArray]) -> None:
+    """For each of the first columns the share of zeros and of negatives of each table, and below the positive values."""
+    names = names[:6]
+    colors = [f"C{i}" for i in range(len(tables))]
+    figure = Figure(figsize=(2.6 * len(names) + 1, 5.2), layout="constrained")
+    panels = figure.subplots(2, len(names), squeeze=False, height_ratios=(1, 2))
+    for j, name in enumerate(names):
+        above, below = panels[:, j]
+        above.set_title(name, fontsize=9)
+        above.bar(range(len(tables)), [np.mean(rows[:, j] == 0) for rows in tables.values()], color=colors)
+        negative = [np.mean(rows[:, j] < 0) for rows in tables.values()]
+        above.bar(range(len(tables)), negative, color="none", edgecolor=colors, hatch="////")
+        above.set_xticks([])
+        for rows, color in zip(tables.values(), colors, strict=True):
+            positive = np.log10(rows[:, j][rows[:, j] > 0])
+            below.hist(positive, bins=50, histtype="step", density=True, color=color)
+        below.set_xlabel("log10 of the positive values", fontsize=8)
+    panels[0, 0].set_ylabel("zeros (hatched: negatives)", fontsize=8)
+    panels[1, 0].set_ylabel("density", fontsize=8)
+    lines = [Line2D([], [], color=color) for color in colors]
+    figure.legend(lines, list(tables), loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=110)
 
 

@@ -54,7 +54,7 @@ def measure(seed: int, options: Options, picture) -> Rows:
     if picture:
         from benchmarks.pictures import columns
 
-        columns(picture, ("y",), {name: values[:, None] for name, values in several.items()})
+        columns(picture, ("y",), {name: values[:, None] for name, values in several.items() if name != "data"})
     return rows
 
 

@@ -33,6 +33,7 @@ MAX_RETREATS = 6
 PATIENCE = 0.4
 _WARM_UP = 200
 _AVERAGE_OVER = 1000
+_SETTLED = 0.002  # nats, or units of the dual loss
 _EDGE = 1e-6  # uniforms are kept off 0 and 1: |noise| ≤ 4.75
 
 
@@ -284,6 +285,8 @@ def descend(
             callback(Event(stage, step, num_steps, seen.loss[-1], held, pace * (num_steps - step)))
         if step - best_step > max(PATIENCE * num_steps, 5 * length):
             break
+    # The last weights have settled most: they are kept unless the held-out rows speak clearly for earlier ones.
+    best = walk.average if seen.validation[-1] <= best_loss + _SETTLED else best
     return seen._replace(model=eqx.combine(best, static))
 
 

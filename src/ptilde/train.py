@@ -27,6 +27,7 @@ SIGMA_SHARE = 0.1
 SIGMA_BOUNDS = (0.003, 0.03)
 HELD_OUT_SHARE = 0.1
 FEW_ROWS = 100  # below it nothing is held out
+ROWS_PER_PAIR = 10  # of tokens, from which on a law of states is learnt without holding rows out
 
 
 class Plan(NamedTuple):
@@ -117,7 +118,10 @@ def _train_states(
     init, walk = jr.split(key)
     shares = [_log_shares(rows.state[:, k], rows.weight, n) for k, n in enumerate(layout.num_tokens)]
     model = StateDensity(layout.num_tokens, plan.width, jnp.asarray(np.concatenate(shares), jnp.float32), key=init)
-    data, held_out = _split((rows.state,), rows.weight, rows.held_out, np.lexsort(rows.state.T))
+    # A law of few tokens is learnt from all rows: it cannot follow them one by one.
+    few = sum(layout.num_tokens) ** 2 * ROWS_PER_PAIR < len(rows.weight)
+    out = np.zeros_like(rows.held_out) if few else rows.held_out
+    data, held_out = _split((rows.state,), rows.weight, out, np.lexsort(rows.state.T))
     descent = Descent(plan.batch_size, plan.num_steps, plan.step_size, plan.weight_decay)
     return descend(
         Unmask(), model, data, held_out, descent, walk, stage="states", seconds=seconds, callback=callback

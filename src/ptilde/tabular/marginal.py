@@ -9,7 +9,9 @@ density $q$ of $z$ is the density $q(z)\,\dot z$ of $x$.
   slope makes the mean excess over the last knot what it is under N(0, 1), so a tail is Gaussian in $y$: log-normal for
   a positive body.
 * The number of knots, and the chart where there is a choice, are those whose implied density $\varphi(z)\,\dot z$ has the
-  highest cross-validated likelihood.
+  highest cross-validated likelihood, among those that keep the shape. A density with modes far apart has a valley in
+  between; flattened to N(0, 1) it would become a cliff in z, which in several columns no smooth network fits. So the
+  slope may not fall below 1/`DEEPEST_VALLEY` of what it is on both sides.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ Array = NDArray[np.float64]
 
 NUM_KNOTS = (2, 3, 5, 9, 17, 33)
 FOLDS = 5
+DEEPEST_VALLEY = 3.0
 # Values from which the spline is fitted: more would move it by less than the network's own error.
 MAX_ROWS = 20_000
 # A straight tail begins where this many values are left, so that its slope has a relative error of about 1/√30.
@@ -137,11 +140,14 @@ class Marginal:
             order = order[np.linspace(0, len(order) - 1, MAX_ROWS).round().astype(int)]
         x, weight = x[order], weight[order]
         fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
-        best = max(
-            ((_score(chart, x, weight, fold, m), -m, chart) for chart in charts for m in _numbers_of_knots(len(x))),
-            key=lambda tried: tried[:2],
-        )
-        return cls(best[2], _knots(best[2].forward(x)[0], weight, -best[1]))
+        tried = []
+        for chart in charts:
+            y, log_slope = chart.forward(x)
+            for num_knots in _numbers_of_knots(len(x)):
+                knots = _knots(y, weight, num_knots)
+                if num_knots <= 3 or _valley(knots) <= DEEPEST_VALLEY:
+                    tried.append((_score(y, log_slope, weight, fold, num_knots), -num_knots, cls(chart, knots)))
+        return max(tried, key=lambda t: t[:2])[2]
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """$z$ and $\\log dz/dx$ at values `x` (n,) inside the body."""
@@ -164,10 +170,16 @@ def _numbers_of_knots(num_rows: int) -> list[int]:
     return [m for m in NUM_KNOTS if m <= max(2, num_rows // (2 * FOLDS))]
 
 
-def _score(chart: Chart, x: Array, weight: Array, fold: NDArray[np.int_], num_knots: int) -> float:
-    """The cross-validated log-likelihood of sorted `x`."""
-    y, log_slope = chart.forward(x)
-    if len(x) < 2 * FOLDS:
+def _valley(knots: Array) -> float:
+    """How far the slope falls below the largest on its left and the largest on its right."""
+    slope = np.diff(knots[1]) / np.diff(knots[0])
+    left, right = np.maximum.accumulate(slope), np.maximum.accumulate(slope[::-1])[::-1]
+    return float(np.max(np.minimum(left, right) / slope))
+
+
+def _score(y: Array, log_slope: Array, weight: Array, fold: NDArray[np.int_], num_knots: int) -> float:
+    """The cross-validated log-likelihood of sorted values with charts (y, log slope)."""
+    if len(y) < 2 * FOLDS:
         return float(np.sum(weight * log_slope))
     total = 0.0
     for f in range(FOLDS):
