@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 def columns(path: Path, names: Sequence[str], tables: Mapping[str, NDArray]) -> None:
-    """For each of the first columns the share of zeros and of negatives of each table, and below the positive values."""
+    """For each of the first columns the share of zeros and negatives in each table, and below the positive values."""
     names = names[:6]
     colors = [f"C{i}" for i in range(len(tables))]
     figure = Figure(figsize=(2.6 * len(names) + 1, 5.2), layout="constrained")
