@@ -20,6 +20,7 @@ METRICS = {
     "zeros off": f"largest distance of a column's share of zeros among {NUM_DRAWS:,} draws from the training share",
     "pattern TV": "total variation between the zero patterns of the draws and of the held-out rows",
     "q99 ratio": "99 % quantile of the row sum, draws over held-out",
+    "outside": "held-out rows with a value that the fitted schema gives no probability; no model's mean counts them",
     "log density": "mean held-out log density a row, in nats, per unit of each positive amount",
     "above patterns": "the same less that of bootstrapped patterns + Gaussian log-amounts, on the same rows",
     "gap": "mean |one-pass - ODE| log density over the held-out rows compared",
@@ -63,7 +64,7 @@ def measure(
     step: float | None = None,
 ) -> Rows:
     """The lines of the table: ours, each peer (draws rounded to `step`), and real training rows in place of draws."""
-    ours, draws = fitted(parts, seed, options, ode_rows)
+    ours, draws, inside = fitted(parts, seed, options, ode_rows)
     rows = {OURS: ours}
     several: dict[str, NDArray] = {"held out": parts.test, OURS: draws}
     for peer in PEERS:
@@ -72,7 +73,7 @@ def measure(
         several[peer.name] = np.round(drawn / step) * step if step else drawn
         rows[peer.name] = {}
         if hasattr(model, "score_samples"):
-            rows[peer.name]["log density"] = float(np.mean(model.score_samples(parts.test)))
+            rows[peer.name]["log density"] = float(np.mean(model.score_samples(parts.test[inside])))
     several["real rows"] = np.random.default_rng(seed).permutation(parts.train)[: len(parts.test)]
     rows["real rows"] = {}
     for name, row in rows.items():
@@ -98,8 +99,8 @@ def fidelity(parts: Split, draws: NDArray, seed: int) -> dict[str, float]:
     }
 
 
-def fitted(parts: Split, seed: int, options: Options, ode_rows: int) -> tuple[dict[str, float], NDArray]:
-    """The numbers that only ours has, and its draws."""
+def fitted(parts: Split, seed: int, options: Options, ode_rows: int) -> tuple[dict[str, float], NDArray, NDArray]:
+    """The numbers that only ours has, its draws, and which held-out rows lie in its support."""
     timed = clock()
     test = parts.frame(parts.test)
     with timed("fit s"):
@@ -109,11 +110,13 @@ def fitted(parts: Split, seed: int, options: Options, ode_rows: int) -> tuple[di
     with timed("score s"):
         log_density = np.asarray(model.score_samples(test))
     row = {**timed.seconds, "peak MB": peak_memory()}
-    row["log density"] = float(np.mean(log_density))
+    inside = np.isfinite(log_density)
+    row["outside"] = float(np.sum(~inside))
+    row["log density"] = float(np.mean(log_density[inside]))
     if ode_rows:
-        some = test.slice(0, ode_rows)
-        gap = np.abs(np.asarray(model.score_samples(some, method="ode")) - log_density[: len(some)])
+        few = np.flatnonzero(inside)[:ode_rows]
+        gap = np.abs(np.asarray(model.score_samples(test.take(few), method="ode")) - log_density[few])
         row["gap"], row["within 1 nat"] = float(np.mean(gap)), float(np.mean(gap <= 1))
     log_z, row["se log Z"] = map(float, model.log_normalizer())
     row["log Z off"] = abs(log_z)
-    return row, np.column_stack([draws[name].to_numpy() for name in parts.names])
+    return row, np.column_stack([draws[name].to_numpy() for name in parts.names]), inside
