@@ -37,7 +37,7 @@ def fit_progress() -> Iterator[Any]:
         return
     columns = (
         TextColumn("{task.description:<8}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f} %  {task.fields[words]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
@@ -90,7 +90,11 @@ def parts_progress(what: str, total: int) -> Iterator[Any]:
         return f"{_duration(seconds * (total - done) / done)} left" if done else ""
 
     if sys.stderr.isatty():
-        columns = TextColumn(what), BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[words]}")
+        columns = (
+            TextColumn(what),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[words]}"),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
             task = bars.add_task(what, total=total, words="")
 
