@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ptilde.losses import Dual
+from ptilde.losses import Dual, Noise, pooled_noise
 
 CHUNK = 100
 HELD_OUT_POINTS = 8192
@@ -78,17 +78,20 @@ class Denoise(eqx.Module):
     num_uniforms = staticmethod(lambda rows: 1 + rows[1].shape[-1])
 
     def __call__(self, model: Callable, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
-        """The mean loss over rows (pattern, z, tokens), and its terms."""
+        """The mean loss over rows (pattern, z, tokens, group), and its terms."""
+        pattern, z, tokens, group = rows
         low, high = self.log_sigma
-        noise = jax.scipy.special.ndtri(jnp.clip(u[:, 1:], _EDGE, 1 - _EDGE))
+        level = low + (high - low) * u[:, 0]
+        active = jax.vmap(self.base.layout.active)(tokens)
+        noise = active * jax.scipy.special.ndtri(jnp.clip(u[:, 1:], _EDGE, 1 - _EDGE))
+        noisy, pooled = pooled_noise(z, jnp.exp(level), noise, group)
 
-        def at(row: PyTree, level: Array, noise: Array) -> tuple[Array, Array]:
-            pattern, z, tokens = row
+        def at(x: Array, level: Array, noise: Noise, tokens: Array, pattern: Array) -> tuple[Array, Array]:
             stratum = self.base.stratum(tokens, pattern)
-            loss, terms = self.loss(lambda x, s: model(x, s, stratum), z, noise, level, stratum)
+            loss, terms = self.loss(lambda x, s: model(x, s, stratum), x, level, noise, stratum)
             return loss, jnp.stack(terms)
 
-        losses, terms = jax.vmap(at)(rows, low + (high - low) * u[:, 0], noise)
+        losses, terms = jax.vmap(at)(noisy, level, pooled, tokens, pattern)
         return jnp.mean(losses), jnp.mean(terms, 0)
 
 
@@ -219,9 +222,12 @@ def _chunk(
 
 
 @eqx.filter_jit
-def _held_out_loss(objective: Any, static: Any, params: PyTree, data: Data, key: PRNGKeyArray) -> Array:
-    rows, u = _batch(objective, data, HELD_OUT_POINTS, key)
-    return objective(eqx.combine(params, static), rows, u)[0]
+def _held_out_loss(objective: Any, static: Any, params: PyTree, data: Data, size: int, key: PRNGKeyArray) -> Array:
+    def one(i: Array) -> Array:
+        rows, u = _batch(objective, data, size, jr.fold_in(key, i))
+        return objective(eqx.combine(params, static), rows, u)[0]
+
+    return jnp.mean(jax.lax.map(one, jnp.arange(HELD_OUT_POINTS // size)))
 
 
 def descend(
@@ -268,7 +274,7 @@ def descend(
             key = jr.fold_in(key, 2**31 - retreats)
             continue
         walk, step = moved, step + length
-        held = float(_held_out_loss(objective, static, walk.average, held_out or data, key))
+        held = float(_held_out_loss(objective, static, walk.average, held_out or data, descent.batch_size, key))
         if held_out is None or held < best_loss:
             best, best_loss, best_step = walk.average, held, step
         seen.step.append(step)

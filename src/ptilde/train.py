@@ -136,9 +136,10 @@ def _train_amounts(
     init, walk = jr.split(key)
     base, pattern = gaussian.base(layout, rows.state)
     model = NoiseConditionalDensity(active.shape[1], sum(layout.num_tokens), plan.width, plan.depth, key=init)
+    group = np.unique(rows.state, axis=0, return_inverse=True)[1].ravel().astype(np.int32)
     order = np.lexsort((rows.z[:, 0], pattern))
     data, held_out = _split(
-        (pattern, rows.z.astype(np.float32), rows.state), _column_weight(active, rows.weight), rows.held_out, order
+        (pattern, rows.z.astype(np.float32), rows.state, group), _column_weight(active, rows.weight), rows.held_out, order
     )
     descent = Descent(plan.batch_size, plan.num_steps, plan.step_size, plan.weight_decay)
     objective = Denoise(Dual(), base, jnp.asarray(log_sigma))

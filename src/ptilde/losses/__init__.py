@@ -4,6 +4,6 @@ from ptilde import _cache
 
 _cache.enable()
 
-from ptilde.losses.denoising import Dual  # noqa: E402
+from ptilde.losses.denoising import Dual, DualTerms, Noise, pooled_noise  # noqa: E402
 
-__all__ = ["Dual"]
+__all__ = ["Dual", "DualTerms", "Noise", "pooled_noise"]

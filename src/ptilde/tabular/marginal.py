@@ -145,9 +145,13 @@ class Marginal:
             y, log_slope = chart.forward(x)
             for num_knots in _numbers_of_knots(len(x)):
                 knots = _knots(y, weight, num_knots)
-                if num_knots <= 3 or _valley(knots) <= DEEPEST_VALLEY:
-                    tried.append((_score(y, log_slope, weight, fold, num_knots), -num_knots, cls(chart, knots)))
-        return max(tried, key=lambda t: t[:2])[2]
+                tried.append((_score(y, log_slope, weight, fold, num_knots), -num_knots, cls(chart, knots)))
+        best = max(tried, key=lambda t: t[:2])[2]
+        if _valley(best.knots) <= DEEPEST_VALLEY:
+            return best
+        # Five knots are the fewest that can show a valley: with less, a map of modes far apart is straight.
+        kept = [t for t in tried if t[1] == -2 or (t[1] <= -5 and _valley(t[2].knots) <= DEEPEST_VALLEY)]
+        return max(kept, key=lambda t: t[:2])[2]
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """$z$ and $\\log dz/dx$ at values `x` (n,) inside the body."""
@@ -230,7 +234,9 @@ def _inverse_spline(knots: Array, z: Array) -> Array:
 
 
 def _knots(y: Array, weight: Array, num_knots: int) -> Array:
-    """Knots at quantiles of sorted `y`, equally spaced in z, with the slopes of the two tails."""
+    """Knots at quantiles of sorted `y`, equally spaced in z, with the slopes of the two tails; two make it straight."""
+    if num_knots == 2:
+        return _straight(y, weight)
     level = (np.cumsum(weight) - 0.5 * weight) / np.sum(weight)
     effective = np.sum(weight) ** 2 / np.sum(weight**2)
     share = np.clip(TAIL_COUNT / effective, 0.001, 0.16)
@@ -240,14 +246,20 @@ def _knots(y: Array, weight: Array, num_knots: int) -> Array:
     spread = max(y[-1] - y[0], 1e-6 * (1 + np.abs(y).max()))
     keep = np.concatenate([[True], np.diff(np.maximum.accumulate(y_k)) > 1e-7 * spread])
     if keep.sum() < 2:
-        centre = float(np.average(y, weights=weight))
-        return np.array([centre + spread * np.array([-0.5, 0.5]), [-1.0, 1.0], [2 / spread] * 2])
+        return _straight(y, weight)
     y_k, z_k = y_k[keep], z_k[keep]
     secant = np.diff(z_k) / np.diff(y_k)
     inner = 2 * secant[1:] * secant[:-1] / (secant[1:] + secant[:-1])
     left = _tail_slope(y_k[0] - y, weight, -z_k[0], secant[0])
     right = _tail_slope(y - y_k[-1], weight, z_k[-1], secant[-1])
     return np.array([y_k, z_k, np.concatenate([[left], inner, [right]])])
+
+
+def _straight(y: Array, weight: Array) -> Array:
+    """The map that sends the mean to 0 and the standard deviation to 1."""
+    centre = np.average(y, weights=weight)
+    scale = max(np.sqrt(np.average((y - centre) ** 2, weights=weight)), 1e-6 * (1 + np.abs(y).max()))
+    return np.array([[centre - scale, centre + scale], [-1.0, 1.0], [1 / scale, 1 / scale]])
 
 
 def _tail_slope(excess: Array, weight: Array, z: float, secant: float) -> float:
