@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.random as jr
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,15 +33,15 @@ _STREAMS = {"table": 0, "train": 1, "sample": 2, "ode": 3, "normalizer": 4}
 class ScoreDensity(DensityMixin, BaseEstimator):
     """The density of a table's rows, estimated by dual score matching: normalised, on atoms and bodies.
 
-    `log p(row) = log P(state) + log p(amounts | state)`, in nats, with respect to point masses on atoms, categories and missing
-    cells, and Lebesgue measure on bodies, in the units of the data. A column recorded on a grid has its density with respect to the
-    grid: the probability of the recorded value divided by the step.
+    `log p(row) = log P(state) + log p(amounts | state)`, in nats, with respect to point masses on atoms, categories
+    and missing cells, and Lebesgue measure on bodies, in the units of the data. A column recorded on a grid has its
+    density with respect to the grid: the probability of the recorded value divided by the step.
 
     Args:
         schema: what the columns may hold; found by `Schema.infer` if None.
         random_state: seed of the fit, and of draws that are given none.
         max_iter: number of steps of each descent, or "auto": chosen from the size of the table.
-        time_budget: seconds to fit for, instead of a number of steps. What comes out then depends on the machine's speed.
+        time_budget: seconds to fit for, instead of a number of steps. The result then depends on the machine's speed.
         verbose: whether progress is printed, a line every few seconds.
         callback: called with a `ptilde.fit.Event` about once a second.
 
@@ -59,6 +58,9 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         Hyvärinen (2005), Estimation of non-normalized statistical models by score matching.
         Guth, Kadkhodaie & Simoncelli (2025), Learning normalized image densities via dual score matching.
     """
+
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
 
     def __init__(
         self,
@@ -81,10 +83,8 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         began = time.monotonic()
         self._check_parameters()
         table = self._open(X, reset=True)
-        weight = _weights(sample_weight, X, table.num_rows)
-        self.seed_ = int(check_random_state(self.random_state).randint(2**31)) if not isinstance(
-            self.random_state, int | np.integer
-        ) else int(self.random_state)
+        weight = _weights(sample_weight, table.num_rows)
+        self.seed_ = _seed(self.random_state)
         self.schema_ = Schema.infer(table, sample_weight) if self.schema is None else self.schema
         rng = np.random.default_rng([self.seed_ % 2**32, _STREAMS["table"]])
         columns = self.schema_.check(table)
@@ -108,12 +108,13 @@ class ScoreDensity(DensityMixin, BaseEstimator):
 
         Args:
             X: rows; columns of named tables may come in any order.
-            method: "one_pass": one evaluation of the network. "ode": by the probability-flow ODE, slow and independent of the
-                network's own normalisation.
+            method: "one_pass": one evaluation of the network. "ode": by the probability-flow ODE, slow and independent
+                of the network's own normalisation.
             return_error: with "ode", also an estimate (n,) of the numerical error.
 
         Returns:
-            (n,) log densities. A row with a value that the schema gives no probability has -inf, and a warning names the value.
+            (n,) log densities. A row with a value that the schema gives no probability has -inf, and a warning names
+            the value.
         """
         _validate.one_of("method", method, ("one_pass", "ode"))
         columns, rows = self._rows(X)
@@ -130,7 +131,9 @@ class ScoreDensity(DensityMixin, BaseEstimator):
             )
         return (value, error) if return_error else value
 
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(  # type: ignore[override]
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """The mean log density of the rows, in nats; `y` is ignored."""
         value = self.score_samples(X)
         return float(np.average(value, weights=None if sample_weight is None else np.asarray(sample_weight)))
@@ -166,7 +169,8 @@ class ScoreDensity(DensityMixin, BaseEstimator):
     def log_normalizer(self, n_samples: int = 4096, random_state: Any = None) -> LogNormalizer:
         """The logarithm of the one-pass density's total mass, and its standard error: 0 if it is perfectly normalised.
 
-        Importance sampling from the probability flow, whose draws have a known density: unbiased, whatever the network has learnt.
+        Importance sampling from the probability flow, whose draws have a known density: unbiased, whatever the network
+        has learnt.
         """
         check_is_fitted(self)
         return importance(self._joint.log_ratio(int(n_samples), self._key("normalizer", random_state)))
@@ -212,12 +216,7 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         return Encoded(state, z, np.tile(weight, copies), np.tile(held_out, copies))
 
     def _key(self, stream: str, random_state: Any = None) -> Any:
-        if random_state is None:
-            seed = self.seed_
-        elif isinstance(random_state, int | np.integer):
-            seed = int(random_state)
-        else:
-            seed = int(check_random_state(random_state).randint(2**31))
+        seed = self.seed_ if random_state is None else _seed(random_state)
         return jr.fold_in(jr.key(seed % 2**32), _STREAMS[stream])
 
     def __sklearn_tags__(self) -> Any:
@@ -259,16 +258,24 @@ class _Printer:
             print(f"{event.stage}: step {event.step}/{event.num_steps}, held-out loss {event.validation_loss:.4f}{eta}")
 
 
+def _seed(random_state: Any) -> int:
+    """The one place where a `random_state` becomes a number."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))
+
+
 def _together(*callbacks: Callable[[Event], None] | None) -> Callable[[Event], None] | None:
     called = [c for c in callbacks if c is not None]
     return (lambda event: [c(event) for c in called]) if called else None  # type: ignore[return-value]
 
 
-def _weights(sample_weight: ArrayLike | None, X: Any, n: int) -> NDArray[np.float64]:
+def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
     """One weight a row, of mean one."""
     if sample_weight is None:
         return np.ones(n)
-    weight = np.asarray(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True))
+    checked = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)
+    weight = np.asarray(checked)
     if not weight.sum() > 0:
         raise DataError(f"`sample_weight` must have a positive sum; got {weight.sum()}.")
     return weight * n / weight.sum()

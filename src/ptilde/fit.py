@@ -1,13 +1,13 @@
 r"""Where losses meet models meet data: stochastic descent, its plan and its guards.
 
-Each step draws a batch on a randomly shifted lattice: point i of the batch is $i\alpha + u \bmod 1$ with one uniform shift $u$ a
-step (Cranley & Patterson 1976) and $\alpha$ the powers of the generalised golden ratio. Its coordinates pick the row, the
-noise level and the noise itself. Every batch so covers rows × levels × noise evenly, which takes most of the variance out
-of what fixes the normalisation, the mean of $\|\varepsilon\|^2 - k$.
+Each step draws a batch on a randomly shifted lattice: point i of the batch is $i\alpha + u \bmod 1$ with one uniform
+shift $u$ a step (Cranley & Patterson 1976) and $\alpha$ the powers of the generalised golden ratio. Its coordinates pick the row, the
+noise level and the noise itself. Every batch so covers rows × levels × noise evenly, which takes most of the variance
+out of what fixes the normalisation, the mean of $\|\varepsilon\|^2 - k$.
 
-Steps run in one compiled `lax.scan` of `CHUNK` at a time. Step t uses `fold_in(key, t)`. A step whose gradient is not finite is not taken; the
-chunk is then undone and the step size halved. The weights that count are an exponential moving average, and of those the
-ones with the least loss on held-out rows.
+Steps run in one compiled `lax.scan` of `CHUNK` at a time; step t uses `fold_in(key, t)`. A step whose gradient is not
+finite is not taken; the chunk is then undone and the step size halved. The weights that count are an exponential moving
+average: the last ones, or earlier ones if held-out rows clearly speak for them.
 """
 
 import math
@@ -75,9 +75,11 @@ class Denoise(eqx.Module):
     base: Any
     log_sigma: Float[Array, " 2"]
 
-    num_uniforms = staticmethod(lambda rows: 1 + rows[1].shape[-1])
+    def num_uniforms(self, rows: PyTree) -> int:
+        """One for the level, one for the noise of each column."""
+        return 1 + rows[1].shape[-1]
 
-    def __call__(self, model: Callable, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
+    def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
         """The mean loss over rows (pattern, z, tokens, group), and its terms."""
         pattern, z, tokens, group = rows
         low, high = self.log_sigma
@@ -98,9 +100,11 @@ class Denoise(eqx.Module):
 class Unmask(eqx.Module):
     """The cross-entropy of masked tokens: its mean is −log P(state) averaged over the orders of the columns."""
 
-    num_uniforms = staticmethod(lambda rows: 1 + rows[0].shape[-1])
+    def num_uniforms(self, rows: PyTree) -> int:
+        """One for how many columns are masked, one for the rank of each column."""
+        return 1 + rows[0].shape[-1]
 
-    def __call__(self, model: Callable, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
+    def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
         """The mean loss over rows (tokens,), and its terms."""
         num_columns = u.shape[1] - 1
 
@@ -134,7 +138,7 @@ class Descent(eqx.Module):
     def transformation(self) -> optax.GradientTransformation:
         """As an optax transformation; made where it is traced, so that equal plans share one compiled program."""
 
-        def step_size(t: Array) -> Array:
+        def step_size(t: Any) -> Array:
             warm = jnp.minimum(1.0, (t + 1) / jnp.minimum(_WARM_UP, 0.1 * self.num_steps + 1))
             return self.step_size * warm * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(t / self.num_steps, 1.0)))
 
@@ -174,7 +178,7 @@ class _Walk(NamedTuple):
 
 
 def bucket(n: int) -> int:
-    """The least size that is compiled for at or above n: steps of a quarter of a power of two, so little is wasted."""
+    """The least size compiled for at or above n: an eighth of a power of two apart, so that little is wasted."""
     step = max(64, 2 ** (max(n, 1) - 1).bit_length() // 8)
     return -(-n // step) * step
 
@@ -262,7 +266,8 @@ def descend(
     walk = _Walk(params, params, descent.transformation().init(params))
     best, best_loss, best_step = params, math.inf, 0
     seen = Trajectory(model, [], [], [], [])
-    step, retreats, began = 0, 0, time.monotonic()
+    step, retreats = 0, 0
+    began = first = time.monotonic()
     num_steps = int(descent.num_steps)
     length = min(CHUNK, num_steps)
     while step < num_steps:
@@ -304,8 +309,9 @@ def _affordable(seconds: float, pace: float, done: int) -> int:
 def _retreat(descent: Descent, retreats: int, step: int) -> Descent:
     if retreats > MAX_RETREATS:
         raise FloatingPointError(
-            f"The loss was not finite near step {step}, even with a step size of {float(descent.step_size):.1e}. A column "
-            "may hold values too extreme for its kind: look at `Schema.infer(table)`, and declare atoms, bounds or grids."
+            f"The loss was not finite near step {step}, even with a step size of {float(descent.step_size):.1e}. "
+            "A column may hold values too extreme for its kind: look at `Schema.infer(table)`, and declare atoms, "
+            "bounds or grids."
         )
     warnings.warn(
         f"The loss was not finite near step {step}: the last steps are undone and the step size is halved to "

@@ -103,9 +103,7 @@ def train(
         gaussian = Gaussian.fit(layout, rows.state, rows.z, rows.weight)
         log_sigma[0] = np.log(np.clip(SIGMA_SHARE * gaussian.least_spread, *SIGMA_BOUNDS))
         budget = None if seconds is None else seconds * (1 - share if layout.num_tokens else 1.0)
-        histories["amounts"] = _train_amounts(
-            layout, gaussian, log_sigma, rows, max_iter, budget, to_amounts, callback
-        )
+        histories["amounts"] = _train_amounts(layout, gaussian, log_sigma, rows, max_iter, budget, to_amounts, callback)
         amounts = histories["amounts"].model
     joint = JointDensity(layout, states, amounts, gaussian, log_sigma)  # type: ignore[arg-type]
     return jax.tree.map(np.asarray, joint), histories
@@ -123,13 +121,18 @@ def _train_states(
     out = np.zeros_like(rows.held_out) if few else rows.held_out
     data, held_out = _split((rows.state,), rows.weight, out, np.lexsort(rows.state.T))
     descent = Descent(plan.batch_size, plan.num_steps, plan.step_size, plan.weight_decay)
-    return descend(
-        Unmask(), model, data, held_out, descent, walk, stage="states", seconds=seconds, callback=callback
-    )
+    return descend(Unmask(), model, data, held_out, descent, walk, stage="states", seconds=seconds, callback=callback)
 
 
 def _train_amounts(
-    layout: Layout, gaussian: Gaussian, log_sigma: Any, rows: Encoded, max_iter: Any, seconds: Any, key: Any, callback: Any
+    layout: Layout,
+    gaussian: Gaussian,
+    log_sigma: Any,
+    rows: Encoded,
+    max_iter: Any,
+    seconds: Any,
+    key: Any,
+    callback: Any,
 ) -> Trajectory:
     active = layout.active_rows(rows.state)
     plan = Plan.of(int(active.any(1).sum()), active.shape[1], max_iter)
@@ -139,14 +142,19 @@ def _train_amounts(
     group = np.unique(rows.state, axis=0, return_inverse=True)[1].ravel().astype(np.int32)
     order = np.lexsort((rows.z[:, 0], pattern))
     data, held_out = _split(
-        (pattern, rows.z.astype(np.float32), rows.state, group), _column_weight(active, rows.weight), rows.held_out, order
+        (pattern, rows.z.astype(np.float32), rows.state, group),
+        _column_weight(active, rows.weight),
+        rows.held_out,
+        order,
     )
     descent = Descent(plan.batch_size, plan.num_steps, plan.step_size, plan.weight_decay)
     objective = Denoise(Dual(), base, jnp.asarray(log_sigma))
     return descend(objective, model, data, held_out, descent, walk, stage="amounts", seconds=seconds, callback=callback)
 
 
-def _split(rows: Any, weight: NDArray[Any], held_out: NDArray[np.bool_], order: NDArray[Any]) -> tuple[Data, Data | None]:
+def _split(
+    rows: Any, weight: NDArray[Any], held_out: NDArray[np.bool_], order: NDArray[Any]
+) -> tuple[Data, Data | None]:
     """The rows to fit to and the held-out ones, each in an order in which neighbours are alike."""
     parts = []
     for chosen in (order[~held_out[order]], order[held_out[order]]):
