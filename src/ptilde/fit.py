@@ -1,9 +1,9 @@
 r"""Where losses meet models meet data: stochastic descent, its plan and its guards.
 
 Each step draws a batch on a randomly shifted lattice: point i of the batch is $i\alpha + u \bmod 1$ with one uniform
-shift $u$ a step (Cranley & Patterson 1976) and $\alpha$ the powers of the generalised golden ratio. Its coordinates pick the row, the
-noise level and the noise itself. Every batch so covers rows × levels × noise evenly, which takes most of the variance
-out of what fixes the normalisation, the mean of $\|\varepsilon\|^2 - k$.
+shift $u$ a step (Cranley & Patterson 1976) and $\alpha$ the powers of the generalised golden ratio. Its coordinates
+pick the row, the noise level and the noise itself. Every batch so covers rows × levels × noise evenly, which takes
+most of the variance out of what fixes the normalisation, the mean of $\|\varepsilon\|^2 - k$.
 
 Steps run in one compiled `lax.scan` of `CHUNK` at a time; step t uses `fold_in(key, t)`. A step whose gradient is not
 finite is not taken; the chunk is then undone and the step size halved. The weights that count are an exponential moving

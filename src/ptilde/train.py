@@ -21,7 +21,7 @@ from ptilde.strata import Gaussian, Layout
 from ptilde.tabular.states import StateDensity
 
 # At this σ the Gaussian base and any data of unit variance are one.
-LARGEST_SIGMA = 20.0
+LARGEST_SIGMA = 8.0
 # The least σ is this share of the narrowest direction of the data, within the bounds: finer structure is blurred.
 SIGMA_SHARE = 0.1
 SIGMA_BOUNDS = (0.003, 0.03)
