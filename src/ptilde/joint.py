@@ -164,7 +164,7 @@ def _flow_density(
     def one(pattern: Array, tokens: Array, z: Array, key: Array) -> tuple[Array, Array]:
         log_density, stratum = _at(model, base, tokens, pattern)
         at_high = lambda x: stratum.log_density(x, jnp.exp(levels[1]))  # noqa: E731
-        return ProbabilityFlow().log_density(log_density, at_high, stratum.active * z, *levels, key)
+        return ProbabilityFlow().log_density(log_density, at_high, stratum.active * z, levels[0], levels[1], key)
 
     return jax.vmap(one)(pattern, tokens, z, keys)
 

@@ -1,7 +1,7 @@
 r"""Normalising constants, always with a standard error.
 
-If draws $x_i$ come from a known density $q$, then $Z = \int \tilde p = \mathbb E_q[\tilde p/q]$, estimated without bias by the mean of
-the ratios.
+If draws $x_i$ come from a known density $q$, then $Z = \int \tilde p = \mathbb E_q[\tilde p/q]$, estimated without bias
+by the mean of the ratios.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class LogNormalizer(NamedTuple):
 
 
 def importance(log_ratio: ArrayLike) -> LogNormalizer:
-    """log Z from log ratios (n,) of an unnormalised density to that of the draws; error by the delta method."""
+    """Estimate log Z from log ratios (n,) of unnormalised density to that of the draws; error by the delta method."""
     log_ratio = np.asarray(log_ratio, np.float64)
     _validate.at_least("number of draws", log_ratio.size, 2)
     log_z = float(logsumexp(log_ratio) - np.log(log_ratio.size))
@@ -30,6 +30,6 @@ def importance(log_ratio: ArrayLike) -> LogNormalizer:
 
 
 def effective_sample_size(log_ratio: ArrayLike) -> float:
-    """Kish's effective number of draws, $(\\sum w)^2/\\sum w^2$."""
+    r"""Kish's effective number of draws, $(\sum w)^2/\sum w^2$."""
     log_ratio = np.asarray(log_ratio, np.float64)
     return float(np.exp(2 * logsumexp(log_ratio) - logsumexp(2 * log_ratio)))

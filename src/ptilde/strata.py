@@ -1,7 +1,8 @@
 r"""The Gaussian base of every state.
 
-Given a state, the amounts of the active columns $A$ start from $N(m(s), C_{AA})$: means linear in the state by ridge regression,
-and one covariance of the residuals, whose block on $A$ is taken apart into axes and spectrum once for each pattern $A$.
+Given a state, the amounts of the active columns $A$ start from $N(m(s), C_{AA})$: means linear in the state by ridge
+regression, and one covariance of the residuals, whose block on $A$ is taken apart into axes and spectrum once for each
+pattern $A$.
 """
 
 from typing import Any

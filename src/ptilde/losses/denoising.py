@@ -1,10 +1,12 @@
 r"""Losses that compare a model with noise that was added to the data.
 
 With $\tilde x = x + \sigma\varepsilon$, $\varepsilon \sim N(0, I)$ and $p(\cdot, \sigma)$ the density of $\tilde x$,
+
 $$\nabla_x \log p(\tilde x, \sigma) = -\mathbb E[\varepsilon \mid \tilde x] / \sigma
 \quad\text{and}\quad \partial_{\log\sigma} \log p(\tilde x, \sigma) = \mathbb E[\|\varepsilon\|^2 - k \mid \tilde x],$$
-so that both derivatives of log p are conditional means, learnt by least squares. The targets may be replaced by their means
-given anything beside $\tilde x$: the minimiser is the same, the noise less (`pooled_noise`).
+
+so that both derivatives of log p are conditional means, learnt by least squares. The targets may be replaced by their
+means given anything beside $\tilde x$: the minimiser is the same, the noise less (`pooled_noise`).
 """
 
 from typing import NamedTuple
@@ -19,11 +21,11 @@ from ptilde._typing import GaussianBase, NoisyLogDensity, Point, Scalar
 
 
 class Noise(NamedTuple):
-    """What is known of the noise in a noisy point: itself and its squared norm, or their means given more.
+    r"""What is known of the noise in a noisy point: itself and its squared norm, or their means given more.
 
     Attributes:
-        mean: $\\varepsilon$, or its mean.
-        square: $\\|\\varepsilon\\|^2$, or its mean.
+        mean: $\varepsilon$, or its mean.
+        square: $\|\varepsilon\|^2$, or its mean.
     """
 
     mean: Point
@@ -36,8 +38,9 @@ def pooled_noise(
     r"""Noisy points, and the noise in each averaged over the rows of the batch that it may have come from.
 
     Given $\tilde x_i = x_i + \sigma_i\varepsilon_i$ and the batch, the row behind it was $j$ with probability
-    $w_{ij} \propto \exp(-\|\tilde x_i - x_j\|^2 / 2\sigma_i^2)$ among the rows of its group. Targets averaged with these weights have the same
-    conditional mean and less variance (Rao & Blackwell): the more, the more rows lie within σ of each other.
+    $w_{ij} \propto \exp(-\|\tilde x_i - x_j\|^2 / 2\sigma_i^2)$ among the rows of its group. Targets averaged with
+    these weights have the same conditional mean and less variance (Rao & Blackwell): the more, the more rows lie within
+    σ of each other.
 
     Args:
         x: clean rows.

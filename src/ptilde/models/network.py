@@ -1,14 +1,15 @@
 r"""One network for every noise level: log p(x, σ), the log density of the data blurred by N(0, σ²I).
 
-Let $N(m, C)$ be a Gaussian with the mean and covariance of the $k$ active columns of a row, $C = Q\operatorname{diag}(e)Q^\top$.
-With $y = Q^\top(x - m)$, $v_i = e_i + \sigma^2$ and $r_i = e_i / v_i$, the share of direction $i$'s variance that is signal,
+Let $N(m, C)$ be a Gaussian with the mean and covariance of the $k$ active columns of a row,
+$C = Q\operatorname{diag}(e)Q^\top$. With $y = Q^\top(x - m)$, $v_i = e_i + \sigma^2$ and $r_i = e_i / v_i$, the share
+of direction $i$'s variance that is signal,
 
 $$\log p(x, \sigma) = \sum_i \log N(y_i; 0, v_i)
     + \sum_i \frac{y_i}{\sigma}\sqrt{r_i}\,\tilde F_i - \tfrac12 \sum_i r_i \tilde F_i^2
     + c \sqrt{\textstyle\sum_i r_i}\,\bigl(1 + \log(1 + \sigma^{-2})\bigr),$$
 
-where $(F, c)$ are the heads of one network and $\tilde F = Q^\top F$. Both heads are zero at the start, so training begins at
-the Gaussian; at large σ every $r_i$ dies away, which anchors the normalisation.
+where $(F, c)$ are the heads of one network and $\tilde F = Q^\top F$. Both heads are zero at the start, so training
+begins at the Gaussian; at large σ every $r_i$ dies away, which anchors the normalisation.
 
 Dual score matching: Guth, Kadkhodaie & Simoncelli (2025), Learning normalized image densities via dual score matching.
 """
@@ -58,11 +59,11 @@ class Stratum(NamedTuple):
         return self.live * self.eigenvalues / (self.eigenvalues + sigma**2)
 
     def amplitude(self, sigma: Scalar) -> Float[Array, " d"]:
-        """$\\sqrt{r_i}$, with a derivative where it is 0."""
+        r"""$\sqrt{r_i}$, with a derivative where it is 0."""
         return self.live * jnp.sqrt(self.eigenvalues / (self.eigenvalues + sigma**2))
 
     def along(self, x: Float[Array, " d"]) -> Float[Array, " d"]:
-        """$Q^\\top x$: from columns to directions."""
+        r"""$Q^\top x$: from columns to directions."""
         return x if self.rotation is None else self.rotation.T @ x
 
     def back(self, y: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -118,15 +119,15 @@ class Residual(eqx.Module):
 
 
 class NoiseConditionalDensity(eqx.Module):
-    """The log density of this module's head, $\\log p(x, σ)$.
+    r"""The log density of this module's head, $\log p(x, σ)$.
 
     Args:
         dim: number of columns $d$.
         num_context: number of features of the state.
         width: of the network.
         depth: residual blocks of two layers.
-        num_frequencies: the network sees $\\sin$ and $\\cos$ of $\\tfrac{\\pi}{2} 2^i x$ for so many $i$, each faded out once σ
-            blurs it.
+        num_frequencies: the network sees $\sin$ and $\cos$ of $\tfrac{\pi}{2} 2^i x$ for so many $i$, each faded out
+            once σ blurs it.
     """
 
     network: Residual
@@ -142,7 +143,7 @@ class NoiseConditionalDensity(eqx.Module):
         self.network = Residual(2 * dim * (1 + num_frequencies), num_conditions, dim + 1, width, depth, key=key)
 
     def __call__(self, x: Point, log_sigma: Scalar, stratum: Stratum) -> Scalar:
-        """Evaluate $\\log p(x, σ)$ at one point; inactive columns of `x` do not count."""
+        r"""Evaluate $\log p(x, σ)$ at one point; inactive columns of `x` do not count."""
         sigma = jnp.exp(log_sigma)
         y = stratum.along(stratum.active * (x - stratum.mean))
         field, level = self._heads(x, y, log_sigma, stratum)

@@ -1,11 +1,15 @@
 r"""The probability-flow ODE of a noise-conditional density (Song et al. 2021, equation 13).
 
-With $\lambda = \log\sigma$ and $D(x, \lambda) = x + \sigma^2\nabla_x\log p(x, \sigma)$, the mean of the clean data given the noisy,
+With $\lambda = \log\sigma$ and $D(x, \lambda) = x + \sigma^2\nabla_x\log p(x, \sigma)$, the mean of the clean data
+given the noisy,
+
 $$\frac{dx}{d\lambda} = -\sigma^2 \nabla_x \log p(x, \sigma) = x - D(x, \lambda)$$
+
 carries the law of the data at one noise level to that at any other.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -34,7 +38,8 @@ class ProbabilityFlow(eqx.Module):
         tolerance: of the adaptive solver that follows a given point.
 
     References:
-        Lu et al. (2022), DPM-Solver++, Algorithm 2 (2M). Song et al. (2021), Score-based generative modeling through SDEs.
+        Lu et al. (2022), DPM-Solver++, Algorithm 2 (2M).
+        Song et al. (2021), Score-based generative modeling through SDEs.
     """
 
     num_steps: int = eqx.field(default=32, static=True)
@@ -57,9 +62,10 @@ class ProbabilityFlow(eqx.Module):
         return jax.lax.scan(step, (x, x, jnp.asarray(True)), levels[:-1])[0][0]
 
     def stretch(self, log_density: NoisyLogDensity, x: Point, low: Scalar, high: Scalar) -> tuple[Point, Scalar]:
-        r"""As calling it, with $\log|\det \partial x_\text{end}/\partial x|$ of the discrete scheme: no error of discretisation.
+        r"""As calling it, with $\log|\det \partial x_\text{end}/\partial x|$ of the discrete scheme itself.
 
-        A column that does not move at all (one that is not active) counts as left where it is.
+        So the density of what the scheme draws is known exactly, however coarse its steps. A column that does not move
+        at all (one that is not active) counts as left where it is.
         """
         carry = lambda x: self(log_density, x, low, high)  # noqa: E731
         end, tangents = jax.vmap(lambda v: jax.jvp(carry, (x,), (v,)), out_axes=(None, 1))(jnp.eye(x.size))
@@ -88,33 +94,42 @@ class ProbabilityFlow(eqx.Module):
             high: log σ at the other end.
             key: of Hutchinson's estimate, for more than 50 columns.
         """
-        probe = jr.rademacher(key, (x.size,), x.dtype)
-
-        def velocity(x: Point, level: Scalar) -> Point:
-            return -jnp.exp(2 * level) * jax.grad(log_density)(x, level)
-
-        def field(level: Scalar, state: tuple[Point, Scalar], _: None) -> tuple[Point, Scalar]:
-            v, jvp = jax.linearize(lambda x: velocity(x, level), state[0])
-            if x.size <= EXACT_DIVERGENCE:
-                return v, jnp.trace(jax.vmap(jvp)(jnp.eye(x.size)))
-            return v, jnp.vdot(probe, jvp(probe))
+        field = _with_divergence(log_density, jr.rademacher(key, (x.size,), x.dtype))
 
         def solve(tolerance: float) -> Scalar:
-            solution = diffrax.diffeqsolve(
-                diffrax.ODETerm(field),
-                diffrax.Tsit5(),
-                low,
-                high,
-                0.05,
-                (x, jnp.zeros(())),
-                stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-                max_steps=4096,
-                adjoint=diffrax.ForwardMode(),
-                throw=False,
-            )
-            end, integral = jax.tree.map(lambda a: a[-1], solution.ys)
-            value = at_high(end) + integral
-            return jnp.where(solution.result == diffrax.RESULTS.successful, value, jnp.nan)
+            end, integral = _integrate(field, x, low, high, tolerance)
+            return at_high(end) + integral
 
         fine = solve(self.tolerance)
         return fine, jnp.abs(fine - solve(_LOOSE * self.tolerance))
+
+
+def _with_divergence(log_density: NoisyLogDensity, probe: Point) -> Callable:
+    """The field of the ODE beside its divergence: exact for few columns, else Hutchinson's estimate with one probe."""
+
+    def field(level: Any, state: tuple[Point, Scalar], _: None) -> tuple[Point, Scalar]:
+        velocity = lambda x: -jnp.exp(2 * level) * jax.grad(log_density)(x, level)  # noqa: E731
+        v, jvp = jax.linearize(velocity, state[0])
+        if probe.size <= EXACT_DIVERGENCE:
+            return v, jnp.trace(jax.vmap(jvp)(jnp.eye(probe.size)))
+        return v, jnp.vdot(probe, jvp(probe))
+
+    return field
+
+
+def _integrate(field: Callable, x: Point, low: Scalar, high: Scalar, tolerance: float) -> tuple[Point, Scalar]:
+    """Where the ODE takes x, and the integral of the divergence on the way; NaN if the solver gave up."""
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        diffrax.Tsit5(),
+        low,
+        high,
+        0.05,
+        (x, jnp.zeros((), x.dtype)),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        max_steps=4096,
+        adjoint=diffrax.ForwardMode(),
+        throw=False,
+    )
+    end, integral = jax.tree.map(lambda a: a[-1], solution.ys)
+    return end, jnp.where(solution.result == diffrax.RESULTS.successful, integral, jnp.nan)
