@@ -6,12 +6,8 @@ density of the amounts given the state, the table's log density is
 $$\log P(s) + \log q(z \mid s) + \sum_{j\ \text{in body}} \log\dot z_j,$$
 with respect to point masses on atoms, categories and missing, and Lebesgue measure on bodies, in the units of the data.
 
-**Grids.** A body recorded in steps of $h$ holds probabilities, not densities. Each grid value owns the cell that ends half-way to
-its neighbours (at $\pm\infty$ if it has none), and its density is that of the recorded value *with respect to its grid*:
-the probability of the cell divided by $h$; with $h = 1$ it is the probability. With $[a, b]$ the cell in $z$ and
-$z^*$ its median under N(0, 1), the probability is taken as $q(z^*)\,(\Phi(b)-\Phi(a))/\varphi(z^*)$: exact where $q$ is
-N(0, 1) in that column, however coarse the grid, and otherwise to second order in the cell. For fitting, $z$ is drawn within the cell from N(0, 1), so
-that rounding a draw of $q$ to its cell is the inverse.
+A body recorded in steps has its density with respect to its grid: `ptilde.tabular.bodies`. A column's tokens are its
+points (atoms, categories, frequent counts), then "missing", then "body".
 """
 
 from collections.abc import Mapping
@@ -20,23 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtri_exp
-from scipy.stats import norm
 
+from ptilde import _validate
 from ptilde._validate import DataError
-from ptilde.tabular.kinds import (
-    Body,
-    Categorical,
-    Count,
-    Interval,
-    Kind,
-    Positive,
-    Real,
-    SemiContinuous,
-    is_missing,
-    on_atom,
-)
-from ptilde.tabular.marginal import Chart, HalfLine, HeavyLine, Line, Marginal, Segment
+from ptilde.tabular.bodies import BodyMap, Cells
+from ptilde.tabular.charts import HalfLine, HeavyLine, Line, Segment
+from ptilde.tabular.kinds import Categorical, Count, Kind, SemiContinuous, is_missing, on_atom
+from ptilde.tabular.marginal import Marginal
 from ptilde.tabular.schema import Schema
 
 Array = NDArray[np.float64]
@@ -65,93 +51,9 @@ class Rows(NamedTuple):
     outside: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Cells:
-    """The grid of a body: the values $kh$ with whole $k$ in [first, last], less the excluded ones, which are atoms."""
-
-    step: float
-    first: float
-    last: float
-    excluded: tuple[float, ...]
-
-    def below(self, k: Array) -> Array:
-        """The nearest allowed number at or below each k; $-\\infty$ if none."""
-        for number in reversed(self.excluded):
-            k = np.where(k == number, k - 1, k)
-        return np.where(k < self.first, -np.inf, np.minimum(k, self.last))
-
-    def above(self, k: Array) -> Array:
-        """The nearest allowed number at or above each k; $\\infty$ if none."""
-        for number in self.excluded:
-            k = np.where(k == number, k + 1, k)
-        return np.where(k > self.last, np.inf, np.maximum(k, self.first))
-
-    def ends(self, x: Array) -> tuple[Array, Array]:
-        """The two ends of the cell of each value."""
-        k = np.rint(x / self.step)
-        return self.step * (k + self.below(k - 1)) / 2, self.step * (k + self.above(k + 1)) / 2
-
-    def nearest(self, x: Array) -> Array:
-        """The grid value in whose cell each number lies."""
-        t = x / self.step
-        low, high = self.below(np.floor(t)), self.above(np.ceil(t))
-        k = np.where(t - low <= high - t, low, high)
-        # Division by a whole number of steps gives 0.3 for three steps of 0.1, where a product gives 0.30000000000000004.
-        per_unit = 1 / self.step
-        whole = np.rint(per_unit)
-        return k / whole if np.isclose(per_unit, whole, rtol=1e-12) and whole >= 1 else k * self.step
-
-
-@dataclass(frozen=True, eq=False)
-class BodyMap:
-    """A column's body: how its values become amounts, and back."""
-
-    marginal: Marginal
-    cells: Cells | None
-
-    @classmethod
-    def fit(cls, body: Body | Count, points: Array, x: Array, weight: Array, rng: np.random.Generator) -> "BodyMap":
-        cells = _cells(body, points)
-        if cells is not None:
-            low, high = cells.ends(x)
-            low, high = np.maximum(low, x - cells.step / 2), np.minimum(high, x + cells.step / 2)
-            x = low + (high - low) * rng.uniform(1e-3, 1 - 1e-3, len(x))
-        return cls(Marginal.fit(_charts(body, x), x, weight), cells)
-
-    def encode(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array]:
-        """(z, log slope); with `rng`, z is drawn within the cell of a gridded value."""
-        if self.cells is None:
-            return self.marginal.forward(x)
-        low, high = self._ends_in_z(x)
-        flip = low + high > 0  # work in the left tail, where Φ keeps its digits
-        low, high = np.where(flip, -high, low), np.where(flip, -low, high)
-        floor, top = log_ndtr(low), log_ndtr(high)
-        share = 0.5 if rng is None else rng.uniform(size=len(x))
-        with np.errstate(divide="ignore"):
-            z = ndtri_exp(np.minimum(np.logaddexp(floor + np.log1p(-share), top + np.log(share)), -1e-300))
-        z = np.clip(z, low, high)
-        log_mass = top + np.log(-np.expm1(floor - top))
-        return np.where(flip, -z, z), log_mass - norm.logpdf(z) - np.log(self.cells.step)
-
-    def decode(self, z: Array) -> Array:
-        """The values of the body at amounts z."""
-        x = self.marginal.inverse(z)
-        return x if self.cells is None else self.cells.nearest(x)
-
-    def _ends_in_z(self, x: Array) -> tuple[Array, Array]:
-        assert self.cells is not None
-        ends = []
-        for end, outside in zip(self.cells.ends(x), (-np.inf, np.inf), strict=True):
-            z = np.full(len(x), outside)
-            inner = np.isfinite(end)
-            z[inner] = self.marginal.forward(end[inner])[0]
-            ends.append(z)
-        return ends[0], ends[1]
-
-
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column: its points (atoms or categories), whether it may be missing, and its body, as tokens in this order."""
+    """One column and its tokens: its points (atoms or categories), "missing" if it may be, "body" if it has one."""
 
     name: str
     kind: Kind
@@ -185,9 +87,11 @@ class Column:
             empty = len(self.points) if self.kind.missing else -1
             return np.array([empty if is_missing(v) else lookup.get(v, -1) for v in values.tolist()], np.int32)
         if self.body is not None:
-            token[self._in_body(values)] = self.body_token
-        for i, point in enumerate(self.points):
-            token[on_atom(values, point)] = i
+            token[self.in_body(values)] = self.body_token
+        for match in (on_atom, np.equal):  # the equal one wins among categories that differ by float noise
+            for i, point in enumerate(self.points):
+                if match is np.equal or isinstance(point, float):  # whole numbers may be codes, such as 10000001
+                    token[match(values, point)] = i
         if self.kind.missing:
             token[np.isnan(values)] = len(self.points)
         return token
@@ -204,7 +108,8 @@ class Column:
             values[inside] = self.body.decode(z[inside])
         return values
 
-    def _in_body(self, values: Array) -> NDArray[np.bool_]:
+    def in_body(self, values: Array) -> NDArray[np.bool_]:
+        """Which numbers the kind's body holds, whether or not they are atoms."""
         body = self.kind.body if isinstance(self.kind, SemiContinuous) else self.kind
         return body.holds(values) & np.isfinite(values)
 
@@ -236,7 +141,12 @@ class Encoder:
         return any(c.body.cells is not None for c in self.amounts if c.body)
 
     def encode(self, table: Columns, rng: np.random.Generator | None = None) -> Rows:
-        """The rows of a table that `Schema.check` returned; with `rng`, gridded amounts are drawn within their cells."""
+        """The rows of a table that `Schema.check` returned.
+
+        Args:
+            table: the columns.
+            rng: if given, gridded amounts are drawn within their cells; else they are the cells' medians.
+        """
         num_rows = len(next(iter(table.values())))
         tokens = {c.name: c.tokens(table[c.name]) for c in self.columns}
         outside = np.any([t < 0 for t in tokens.values()], axis=0)
@@ -309,8 +219,11 @@ class Encoder:
             points = tuple(entry["points"]) if isinstance(kind, Count) else _points(kind)
             body = None
             if entry["chart"] is not None:
-                marginal = Marginal(_CHARTS[entry["chart"][0]](**entry["chart"][1]), arrays[f"knots.{i}"])
-                body = BodyMap(marginal, _cells(_body(kind), np.array(points, float)))
+                chart, fields = entry["chart"]
+                for number in [*fields.values(), *(points if isinstance(kind, Count) else ())]:
+                    _validate.finite(chart, number)
+                marginal = Marginal(_CHARTS[chart](**fields), arrays[f"knots.{i}"])
+                body = BodyMap(marginal, Cells.of(_body(kind), np.array(points, float)))
             columns.append(Column(name, kind, points, body))
         return cls(tuple(columns))
 
@@ -323,60 +236,33 @@ def _body(kind: Kind) -> Any:
     return kind.body if isinstance(kind, SemiContinuous) else None if isinstance(kind, Categorical) else kind
 
 
-def _charts(body: Body | Count, x: Array) -> list[Chart]:
-    match body:
-        case Interval(low, high, grid):
-            margin = (grid or 0.0) / 2
-            return [Segment(low - margin, high + margin)]
-        case Positive():
-            return [HalfLine()]
-        case Count():
-            return [HalfLine(-0.5)]
-    low, centre, high = np.quantile(x, [0.25, 0.5, 0.75])
-    scale = float(high - low) or float(np.std(x)) or 1.0
-    return [Line(), HeavyLine(float(centre), scale)]
-
-
-def _cells(body: Body | Count, points: Array) -> Cells | None:
-    if body.grid is None:
-        return None
-    first, last = {
-        Real: (-np.inf, np.inf),
-        Positive: (1.0, np.inf),
-        Count: (0.0, np.inf),
-        Interval: (
-            np.ceil(getattr(body, "low", 0) / body.grid - 1e-6),
-            np.floor(getattr(body, "high", 0) / body.grid + 1e-6),
-        ),
-    }[type(body)]
-    numbers = np.rint(points / body.grid)
-    taken = np.sort(numbers[on_atom(numbers * body.grid, 0.0) | (np.abs(points / body.grid - numbers) < 1e-3)])
-    return Cells(body.grid, float(first), float(last), tuple(taken.tolist()))
-
-
 def _column(name: str, kind: Kind, values: NDArray[Any], weight: Array, rng: np.random.Generator) -> Column:
     points = _points(kind)
     if isinstance(kind, Count):
-        number, index = np.unique(values[~np.isnan(values)], return_inverse=True)
-        share = np.bincount(index, weight[~np.isnan(values)]) / weight[~np.isnan(values)].sum()
-        points = tuple(np.rint(number[share >= COUNT_TOKEN_SHARE]).tolist())
-    bare = Column(name, kind, points, None)
-    body = _body(kind)
-    if body is None:
-        return _covers(bare, values)
-    inside = bare._in_body(values) & (bare.tokens(values) < 0) & (weight > 0)
-    if not inside.any():
-        return _covers(bare, values)
-    x = values[inside].astype(np.float64)
-    if body.grid is None:
-        _refuse_ties(name, x, weight[inside], weight.sum())
-    column = Column(name, kind, points, BodyMap.fit(body, np.array(points, float), x, weight[inside], rng))
-    return _covers(column, values)
+        points = _frequent(values, weight)
+    column, body = Column(name, kind, points, None), _body(kind)
+    if body is not None:
+        inside = column.in_body(values) & (column.tokens(values) < 0) & (weight > 0)
+        x = values[inside].astype(np.float64)
+        if body.grid is None:
+            _refuse_ties(name, x, weight[inside])
+        if len(x):
+            column = Column(name, kind, points, BodyMap.fit(body, np.array(points, float), x, weight[inside], rng))
+    _refuse_outside(column, values, weight)
+    return column
 
 
-def _covers(column: Column, values: NDArray[Any]) -> Column:
-    """The column, or a `DataError` where a value it was fitted to has no place in it."""
-    outside = column.tokens(values) < 0
+def _frequent(values: Array, weight: Array) -> tuple[float, ...]:
+    """The counts that hold `COUNT_TOKEN_SHARE` of their column."""
+    known = ~np.isnan(values) & (weight > 0)
+    number, index = np.unique(np.rint(values[known]), return_inverse=True)
+    share = np.bincount(index, weight[known]) / weight[known].sum() if known.any() else np.zeros(0)
+    return tuple(number[share >= COUNT_TOKEN_SHARE].tolist())
+
+
+def _refuse_outside(column: Column, values: NDArray[Any], weight: Array) -> None:
+    """Every value with weight must have a place in the column fitted to it."""
+    outside = (column.tokens(values) < 0) & (weight > 0)
     if outside.any():
         row = int(np.argmax(outside))
         raise DataError(
@@ -384,17 +270,19 @@ def _covers(column: Column, values: NDArray[Any]) -> Column:
             f"{np.asarray(values[row]).item()!r} in row {row} ({int(outside.sum())} such rows). "
             "Correct the schema (atoms, bounds, grid, categories, missing) or the data."
         )
-    return column
 
 
-def _refuse_ties(name: str, x: Array, weight: Array, total: float) -> None:
+def _refuse_ties(name: str, x: Array, weight: Array) -> None:
     """Score matching on tied data is unbounded below: refuse what should have been an atom or a grid."""
+    if len(x) < 100:
+        return
     value, index, count = np.unique(x, return_inverse=True, return_counts=True)
     share = np.bincount(index, weight) / weight.sum()
     worst = int(np.argmax(share * (count > 1)))
-    if count[worst] >= 5 and share[worst] > TIED_SHARE and len(x) >= 100:
+    if count[worst] >= 5 and share[worst] > TIED_SHARE:
+        tied = f"{value[worst]:.10g}"
         raise DataError(
-            f"Column {name!r} must have a density where it is continuous, but {share[worst]:.1%} of its body is exactly "
-            f"{value[worst]:.10g}. Declare that value as an atom, SemiContinuous(atoms=({value[worst]:.10g},), ...), or "
-            "the recording step as `grid`."
+            f"Column {name!r} must have a density where it is continuous, but {share[worst]:.1%} of its body is "
+            f"exactly {tied}. Declare that value as an atom, SemiContinuous(atoms=({tied},), ...), or the recording "
+            "step as `grid`."
         )

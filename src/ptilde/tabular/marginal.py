@@ -1,16 +1,15 @@
 r"""A monotone smooth map from a column's body to about N(0, 1).
 
-The body is first put on the real line by a chart: $y = x$ or $\operatorname{asinh}((x-a)/s)$ on the line, $\log(x-a)$ on a
-half-line, $\operatorname{logit}((x-a)/(b-a))$ on an interval. Then $z = S(y)$, where $S$ is a monotone rational-quadratic
+The body is first put on the real line by a `Chart`, $y(x)$. Then $z = S(y)$, where $S$ is a monotone rational-quadratic
 spline (Gregory & Delbourgo 1982) through empirical quantiles, continued by straight lines. With $\dot z = dz/dx$, a
 density $q$ of $z$ is the density $q(z)\,\dot z$ of $x$.
 
 * The straight tails never clip: $z$ and $x$ range over the whole line, so draws may exceed the sample's extremes. Their
   slope makes the mean excess over the last knot what it is under N(0, 1), so a tail is Gaussian in $y$: log-normal for
   a positive body.
-* The number of knots, and the chart where there is a choice, are those whose implied density $\varphi(z)\,\dot z$ has the
-  highest cross-validated likelihood, among those that keep the shape. A density with modes far apart has a valley in
-  between; flattened to N(0, 1) it would become a cliff in z, which in several columns no smooth network fits. So the
+* The number of knots, with the chart where there is a choice, are those whose implied density $\varphi(z)\,\dot z$ has
+  the highest cross-validated likelihood, among those that keep the shape. A density with modes far apart has a valley
+  in between; flattened to N(0, 1) it would become a cliff in z, which in several columns no smooth network fits. So the
   slope may not fall below 1/`DEEPEST_VALLEY` of what it is on both sides.
 """
 
@@ -19,8 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 from scipy.stats import norm
+
+from ptilde.tabular.charts import Chart
 
 Array = NDArray[np.float64]
 
@@ -31,91 +32,6 @@ DEEPEST_VALLEY = 3.0
 MAX_ROWS = 20_000
 # A straight tail begins where this many values are left, so that its slope has a relative error of about 1/√30.
 TAIL_COUNT = 30
-
-
-@dataclass(frozen=True)
-class Line:
-    """The whole real line: $y = x$."""
-
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        """$y$ and $\\log dy/dx$."""
-        return x, np.zeros_like(x)
-
-    def bend(self, x: Array) -> Array:
-        """The derivative of $\\log dy/dx$."""
-        return np.zeros_like(x)
-
-    def inverse(self, y: Array) -> Array:
-        """The x whose chart is y."""
-        return y
-
-
-@dataclass(frozen=True)
-class HeavyLine:
-    r"""The whole real line with heavy tails: $y = \operatorname{asinh}((x - a)/s)$."""
-
-    centre: float
-    scale: float
-
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        """$y$ and $\\log dy/dx$."""
-        t = (x - self.centre) / self.scale
-        return np.arcsinh(t), -np.log(np.hypot(1.0, t)) - np.log(self.scale)
-
-    def bend(self, x: Array) -> Array:
-        """The derivative of $\\log dy/dx$."""
-        t = (x - self.centre) / self.scale
-        return -t / (1 + t**2) / self.scale
-
-    def inverse(self, y: Array) -> Array:
-        """The x whose chart is y, kept finite."""
-        return self.centre + self.scale * np.sinh(np.clip(y, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
-
-
-@dataclass(frozen=True)
-class HalfLine:
-    r"""$(a, \infty)$: $y = \log(x - a)$."""
-
-    origin: float = 0.0
-
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        """$y$ and $\\log dy/dx$."""
-        y = np.log(x - self.origin)
-        return y, -y
-
-    def bend(self, x: Array) -> Array:
-        """The derivative of $\\log dy/dx$."""
-        return -1 / (x - self.origin)
-
-    def inverse(self, y: Array) -> Array:
-        """The x whose chart is y, kept inside the half-line and finite."""
-        return self.origin + np.exp(np.clip(y, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
-
-
-@dataclass(frozen=True)
-class Segment:
-    r"""$(a, b)$: $y = \operatorname{logit}((x-a)/(b-a))$."""
-
-    low: float
-    high: float
-
-    def forward(self, x: Array) -> tuple[Array, Array]:
-        """$y$ and $\\log dy/dx$."""
-        left, right = np.log(x - self.low), np.log(self.high - x)
-        return left - right, np.log(self.high - self.low) - left - right
-
-    def bend(self, x: Array) -> Array:
-        """The derivative of $\\log dy/dx$."""
-        return 1 / (self.high - x) - 1 / (x - self.low)
-
-    def inverse(self, y: Array) -> Array:
-        """The x whose chart is y, kept inside the interval."""
-        x = self.low + (self.high - self.low) * expit(y)
-        return np.clip(x, np.nextafter(self.low, np.inf), np.nextafter(self.high, -np.inf))
-
-
-Chart = Line | HeavyLine | HalfLine | Segment
-_LARGEST_EXPONENT = 690.0  # exp of it, times a scale of 10^8, is still a float
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +48,7 @@ class Marginal:
 
     @classmethod
     def fit(cls, charts: Sequence[Chart], x: Array, weight: Array | None = None) -> "Marginal":
-        """The map fitted to values `x` (n,) inside the body, in any order, with weights (n,), by the best of the charts."""
+        """The map fitted to values `x` (n,) inside the body, in any order, with weights (n,), by the best chart."""
         weight = np.ones(len(x)) if weight is None else weight
         order = np.argsort(x, kind="stable")
         order = order[weight[order] > 0]
@@ -154,13 +70,13 @@ class Marginal:
         return max(kept, key=lambda t: t[:2])[2]
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        """$z$ and $\\log dz/dx$ at values `x` (n,) inside the body."""
+        r"""$z$ and $\log dz/dx$ at values `x` (n,) inside the body."""
         y, log_slope = self.chart.forward(x)
         z, slope = _spline(self.knots, y)
         return z, log_slope + np.log(slope)
 
     def bend(self, x: Array) -> Array:
-        """The derivative of $\\log dz/dx$ at values `x` (n,) inside the body."""
+        r"""The derivative of $\log dz/dx$ at values `x` (n,) inside the body."""
         y, log_slope = self.chart.forward(x)
         return self.chart.bend(x) + _spline_bend(self.knots, y) * np.exp(log_slope)
 
@@ -183,12 +99,11 @@ def _valley(knots: Array) -> float:
 
 def _score(y: Array, log_slope: Array, weight: Array, fold: NDArray[np.int_], num_knots: int) -> float:
     """The cross-validated log-likelihood of sorted values with charts (y, log slope)."""
-    if len(y) < 2 * FOLDS:
-        return float(np.sum(weight * log_slope))
     total = 0.0
     for f in range(FOLDS):
         out = fold == f
-        z, slope = _spline(_knots(y[~out], weight[~out], num_knots), y[out])
+        learn = ~out if len(y) >= 2 * FOLDS else np.ones(len(y), bool)  # too few to leave any out
+        z, slope = _spline(_knots(y[learn], weight[learn], num_knots), y[out])
         total += float(np.sum(weight[out] * (norm.logpdf(z) + np.log(slope) + log_slope[out])))
     return total
 
@@ -258,7 +173,9 @@ def _knots(y: Array, weight: Array, num_knots: int) -> Array:
 def _straight(y: Array, weight: Array) -> Array:
     """The map that sends the mean to 0 and the standard deviation to 1."""
     centre = np.average(y, weights=weight)
-    scale = max(np.sqrt(np.average((y - centre) ** 2, weights=weight)), 1e-6 * (1 + np.abs(y).max()))
+    scale = np.sqrt(np.average((y - centre) ** 2, weights=weight))
+    if scale <= 4 * np.spacing(np.abs(y).max()):  # all equal, up to rounding
+        scale = 1e-6 * (1 + np.abs(y).max())
     return np.array([[centre - scale, centre + scale], [-1.0, 1.0], [1 / scale, 1 / scale]])
 
 

@@ -1,9 +1,9 @@
 r"""P(state): a masked network for any order.
 
-A state is a row of tokens $s_1, \dots, s_K$. Given any set $O$ of observed columns, one network gives the law of each other
-column, $P(s_k \mid s_O)$. It is trained by cross-entropy on masked columns, the number masked being uniform on 1..K, whose
-mean is $-\log P(s)$ averaged over all orders (Uria, Murray & Larochelle 2014; Hoogeboom et al. 2022, equation 6): the
-concrete score of the absorbing diffusion. By the chain rule in the order of the columns,
+A state is a row of tokens $s_1, \dots, s_K$. Given any set $O$ of observed columns, one network gives the law of each
+other column, $P(s_k \mid s_O)$. It is trained by cross-entropy on masked columns, the number masked being uniform on
+1..K, whose mean is $-\log P(s)$ averaged over all orders (Uria, Murray & Larochelle 2014; Hoogeboom et al. 2022,
+equation 6): the concrete score of the absorbing diffusion. By the chain rule in the order of the columns,
 $\log P(s) = \sum_k \log P(s_k \mid s_{<k})$ is exact, and a draw takes K evaluations.
 """
 
@@ -58,7 +58,7 @@ class StateDensity(eqx.Module):
         return _log_softmax(self.last(h), self.num_tokens)
 
     def log_prob(self, tokens: Tokens) -> Scalar:
-        """$\\log P(s)$ by the chain rule."""
+        r"""$\log P(s)$ by the chain rule."""
         columns = jnp.arange(len(self.num_tokens))
         given = jax.vmap(lambda k: self(tokens, columns < k))(columns)
         return jnp.sum(given[self.owner, jnp.arange(self.owner.size)] * self.features(tokens))
