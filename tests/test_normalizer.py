@@ -38,7 +38,7 @@ def errors_in_units_of_their_estimate(divide_error_by=1.0):
 
 
 def variance_is_one(z):
-    """Whether the variance of z is within five standard errors of one (false alarm 6e-7), and a bit for the delta method."""
+    """Whether it is within five standard errors of one (false alarm 6e-7), and a bit for the delta method."""
     return abs(z.var() - 1) < 5 * np.sqrt(2 / len(z)) + 0.03
 
 

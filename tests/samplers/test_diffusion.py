@@ -86,7 +86,7 @@ def test_a_column_that_is_not_active_stays_and_has_no_part_in_the_stretch():
 
 
 def test_draws_weighted_by_their_known_density_have_the_exact_normaliser_and_moments():
-    # Quadrature over the start of the flow: draws, their density and the target meet in one identity, whatever the steps.
+    # Quadrature over the start of the flow: draws, their density and the target meet in one identity.
     model, flow = mixture([0.4, 0.6], [[-2.0], [1.0]], [0.5, 1.0]), ProbabilityFlow(6)
     spread = np.sqrt(2.5 + np.exp(2 * HIGH))
     start = jnp.linspace(-8, 8, 4001)[:, None] * spread
@@ -103,7 +103,7 @@ def by_ode(model, at_high, x, tolerance, low=LOW):
     return jax.vmap(lambda x: flow.log_density(model, at_high, x, low, HIGH, jr.key(0)))(x)
 
 
-@pytest.mark.parametrize("tolerance", [1e-4, 1e-6])
+@pytest.mark.parametrize("tolerance", [1e-4, pytest.param(1e-6, marks=pytest.mark.slow)])
 def test_the_ode_gives_the_density_of_a_mixture_within_its_own_estimate_of_the_error(tolerance):
     model = mixture(**LAW)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(40, 2)) * 2)
@@ -115,6 +115,7 @@ def test_the_ode_gives_the_density_of_a_mixture_within_its_own_estimate_of_the_e
     assert np.median(error) < 600 * tolerance  # an estimate of the looser of two solutions: generous, not idle
 
 
+@pytest.mark.slow
 def test_the_ode_from_a_gaussian_end_is_off_by_no_more_than_that_end_is():
     # At σ = 20 the mixture is almost the Gaussian with its mean and variance: what the estimator starts from.
     model = mixture(**LAW)
