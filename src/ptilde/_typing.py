@@ -13,7 +13,7 @@ NoisyLogDensity = Callable[[Point, Scalar], Scalar]
 
 
 class GaussianBase(Protocol):
-    """The Gaussian that a noise-conditional density starts from: which columns are active, its axes and its spectrum."""
+    """The Gaussian that a noise-conditional density starts from: its active columns, its axes and its spectrum."""
 
     active: Any
     rotation: Any
