@@ -215,11 +215,12 @@ def _chunk(
         loss = lambda p: objective(eqx.combine(p, static), rows, u)  # noqa: E731
         (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(walk.params)
         fine = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))
+        taken = fine & (t < descent.num_steps)  # the last chunk may be longer than what is left
         update, optimiser = transformation.update(gradient, walk.optimiser, walk.params)
         params = optax.apply_updates(walk.params, update)
         decay = jnp.minimum(1 - 1 / _AVERAGE_OVER, (t + 1) / (t + 10))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, walk.average, params)
-        walk = jax.tree.map(lambda new, old: jnp.where(fine, new, old), _Walk(params, average, optimiser), walk)
+        walk = jax.tree.map(lambda new, old: jnp.where(taken, new, old), _Walk(params, average, optimiser), walk)
         return walk, jnp.concatenate([jnp.stack([value, 1.0 - fine]), terms])
 
     return jax.lax.scan(step, walk, start + jnp.arange(length))
@@ -278,7 +279,7 @@ def descend(
             descent = _retreat(descent, retreats, step)
             key = jr.fold_in(key, 2**31 - retreats)
             continue
-        walk, step = moved, step + length
+        walk, step = moved, min(step + length, num_steps)
         held = float(_held_out_loss(objective, static, walk.average, held_out or data, descent.batch_size, key))
         if held_out is None or held < best_loss:
             best, best_loss, best_step = walk.average, held, step
