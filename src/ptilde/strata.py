@@ -22,6 +22,8 @@ from ptilde.tabular.states import one_hot
 LEAST_EIGENVALUE = 1e-6
 # Patterns × columns²: above it the base keeps the variances and drops the correlations.
 MOST_ROTATION = 30_000_000
+# Rows that means and covariance are found from: one-hot features of more would fill the memory and change little.
+MOST_ROWS = 50_000
 _RIDGE = 10.0
 _BEYOND = 1e9  # marks inactive directions, so that they sort last
 
@@ -91,11 +93,14 @@ class Gaussian(eqx.Module):
     def fit(cls, layout: Layout, state: NDArray[np.int32], z: NDArray[Any], weight: NDArray[Any]) -> "Gaussian":
         """The base of rows (n, K), (n, d) with weights (n,) of mean one."""
         active = layout.active_rows(state)
+        num_patterns = len(np.unique(np.packbits(active, axis=1), axis=0))
+        if len(state) > MOST_ROWS:
+            some = np.linspace(0, len(state) - 1, MOST_ROWS).astype(int)
+            state, z, weight, active = state[some], z[some], weight[some], active[some]
         features = _features(state, layout.num_tokens)
         coefficients = _means(features, z, active, weight)
         residual = np.where(active, z - features @ coefficients.T, 0.0)
         covariance = _covariance(residual, active * np.sqrt(weight)[:, None])
-        num_patterns = len(np.unique(np.packbits(active, axis=1), axis=0))
         rotate = z.shape[1] > 1 and num_patterns * z.shape[1] ** 2 <= MOST_ROTATION
         return cls(coefficients.astype(np.float32), covariance.astype(np.float32), rotate)
 
