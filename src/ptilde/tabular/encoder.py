@@ -30,8 +30,8 @@ Columns = Mapping[str, NDArray[Any]]
 
 # A count that holds this share of its column is a token of its own: its cell is too wide for a smooth density.
 COUNT_TOKEN_SHARE = 0.02
-# A body with more than this share on one value has no density there.
-TIED_SHARE = 0.03
+# A body of a hundred values or more with more than this share, and so many rows, on one value has no density there.
+TIED_SHARE, TIED_ROWS = 0.03, 20
 _CHARTS = {chart.__name__: chart for chart in (Line, HeavyLine, HalfLine, Segment)}
 
 
@@ -245,7 +245,7 @@ def _column(name: str, kind: Kind, values: NDArray[Any], weight: Array, rng: np.
         inside = column.in_body(values) & (column.tokens(values) < 0) & (weight > 0)
         x = values[inside].astype(np.float64)
         if body.grid is None:
-            _refuse_ties(name, x, weight[inside])
+            _refuse_ties(kind, name, x, weight[inside])
         if len(x):
             column = Column(name, kind, points, BodyMap.fit(body, np.array(points, float), x, weight[inside], rng))
     _refuse_outside(column, values, weight)
@@ -255,7 +255,7 @@ def _column(name: str, kind: Kind, values: NDArray[Any], weight: Array, rng: np.
 def _frequent(values: Array, weight: Array) -> tuple[float, ...]:
     """The counts that hold `COUNT_TOKEN_SHARE` of their column."""
     known = ~np.isnan(values) & (weight > 0)
-    number, index = np.unique(np.rint(values[known]), return_inverse=True)
+    number, index = np.unique(np.rint(values[known]) + 0.0, return_inverse=True)
     share = np.bincount(index, weight[known]) / weight[known].sum() if known.any() else np.zeros(0)
     return tuple(number[share >= COUNT_TOKEN_SHARE].tolist())
 
@@ -272,17 +272,23 @@ def _refuse_outside(column: Column, values: NDArray[Any], weight: Array) -> None
         )
 
 
-def _refuse_ties(name: str, x: Array, weight: Array) -> None:
-    """Score matching on tied data is unbounded below: refuse what should have been an atom or a grid."""
-    if len(x) < 100:
-        return
+def _refuse_ties(kind: Kind, name: str, x: Array, weight: Array) -> None:
+    """Score matching on tied data is unbounded below: refuse what should have been atoms or a grid."""
     value, index, count = np.unique(x, return_inverse=True, return_counts=True)
-    share = np.bincount(index, weight) / weight.sum()
-    worst = int(np.argmax(share * (count > 1)))
-    if count[worst] >= 5 and share[worst] > TIED_SHARE:
-        tied = f"{value[worst]:.10g}"
+    held = np.bincount(index, weight, len(value))
+    tied: list[int] = []
+    left = held.copy()
+    while len(x) >= 100 and left.any():
+        worst = int(np.argmax(left * (count >= TIED_ROWS)))
+        if count[worst] < TIED_ROWS or left[worst] <= TIED_SHARE * left.sum():
+            break
+        tied.append(worst)
+        left[worst] = 0.0
+    if tied:
+        most = tied[0]
+        atoms = sorted([*_points(kind), *value[tied].tolist()])
         raise DataError(
-            f"Column {name!r} must have a density where it is continuous, but {share[worst]:.1%} of its body is "
-            f"exactly {tied}. Declare that value as an atom, SemiContinuous(atoms=({tied},), ...), or the recording "
-            "step as `grid`."
+            f"Column {name!r} must have a density where it is continuous, but {held[most] / held.sum():.1%} of its "
+            f"body is exactly {value[most]:.10g}. Declare that value as an atom, "
+            f"SemiContinuous(atoms=({', '.join(f'{a:.10g}' for a in atoms)},), ...), or the recording step as `grid`."
         )

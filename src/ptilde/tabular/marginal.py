@@ -8,9 +8,9 @@ density $q$ of $z$ is the density $q(z)\,\dot z$ of $x$.
   slope makes the mean excess over the last knot what it is under N(0, 1), so a tail is Gaussian in $y$: log-normal for
   a positive body.
 * The number of knots, with the chart where there is a choice, are those whose implied density $\varphi(z)\,\dot z$ has
-  the highest cross-validated likelihood, among those that keep the shape. A density with modes far apart has a valley
-  in between; flattened to N(0, 1) it would become a cliff in z, which in several columns no smooth network fits. So the
-  slope may not fall below 1/`DEEPEST_VALLEY` of what it is on both sides.
+  the highest cross-validated likelihood, unless that density has a deep valley between modes far apart. Flattened to
+  N(0, 1) it would become a cliff in z, which in several columns no smooth network fits. Then the map keeps the shape:
+  its slope may not fall below 1/`DEEPEST_VALLEY` of what it is on both sides.
 """
 
 from collections.abc import Sequence
@@ -63,10 +63,10 @@ class Marginal:
                 knots = _knots(y, weight, num_knots)
                 tried.append((_score(y, log_slope, weight, fold, num_knots), -num_knots, cls(chart, knots)))
         best = max(tried, key=lambda t: t[:2])[2]
-        if _valley(best.knots) <= DEEPEST_VALLEY:
+        if _valley(_slopes(best.knots)) <= DEEPEST_VALLEY or _valley(_densities(best.knots)) <= DEEPEST_VALLEY:
             return best
         # Five knots are the fewest that can show a valley: with less, a map of modes far apart is straight.
-        kept = [t for t in tried if t[1] == -2 or (t[1] <= -5 and _valley(t[2].knots) <= DEEPEST_VALLEY)]
+        kept = [t for t in tried if t[1] == -2 or (t[1] <= -5 and _valley(_slopes(t[2].knots)) <= DEEPEST_VALLEY)]
         return max(kept, key=lambda t: t[:2])[2]
 
     def forward(self, x: Array) -> tuple[Array, Array]:
@@ -90,11 +90,20 @@ def _numbers_of_knots(num_rows: int) -> list[int]:
     return [m for m in NUM_KNOTS if m <= max(2, num_rows // (2 * FOLDS))]
 
 
-def _valley(knots: Array) -> float:
-    """How far the slope falls below the largest on its left and the largest on its right."""
-    slope = np.diff(knots[1]) / np.diff(knots[0])
-    left, right = np.maximum.accumulate(slope), np.maximum.accumulate(slope[::-1])[::-1]
-    return float(np.max(np.minimum(left, right) / slope))
+def _slopes(knots: Array) -> Array:
+    """The mean slope dz/dy between knots."""
+    return np.diff(knots[1]) / np.diff(knots[0])
+
+
+def _densities(knots: Array) -> Array:
+    """The mean implied density of y between knots."""
+    return np.diff(ndtr(knots[1])) / np.diff(knots[0])
+
+
+def _valley(heights: Array) -> float:
+    """How far a height falls below the largest on its left and the largest on its right."""
+    left, right = np.maximum.accumulate(heights), np.maximum.accumulate(heights[::-1])[::-1]
+    return float(np.max(np.minimum(left, right) / heights))
 
 
 def _score(y: Array, log_slope: Array, weight: Array, fold: NDArray[np.int_], num_knots: int) -> float:
@@ -186,4 +195,4 @@ def _tail_slope(excess: Array, weight: Array, z: float, secant: float) -> float:
         return float(secant)
     mean = np.average(excess[beyond], weights=weight[beyond])
     slope = (norm.pdf(z) / norm.sf(z) - z) / max(float(mean), 1e-300)
-    return float(np.clip(slope, 0.1 * secant, 10 * secant))
+    return float(min(slope, 10 * secant))  # no bound below: far outliers would have z in the hundreds
