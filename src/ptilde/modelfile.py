@@ -1,7 +1,7 @@
 """A fitted density as the config and arrays of one safe file, and back.
 
 The config says all sizes, so the name, shape and dtype of every array follow from it; `store` compares them with what
-the file holds before it reads a number.
+the file holds before it reads a number. A config is ours only if what it describes would be written in the same words.
 """
 
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from ptilde import store
+from ptilde import _json, store
 from ptilde.joint import JointDensity
 from ptilde.models import NoiseConditionalDensity
 from ptilde.strata import Gaussian, Layout
@@ -21,6 +21,9 @@ from ptilde.tabular.frames import Template
 from ptilde.tabular.schema import Schema
 from ptilde.tabular.states import StateDensity
 
+_SPELLING = {"dtype": str, "categories": list, "ordered": bool}
+_FACTS = {"seed": int, "n_iter": int, "fit_seconds": float, "history": dict, "names": list}
+_HISTORY = {"step", "loss", "terms", "validation"}
 # No file of ours is near these; a config beyond them was made to waste time.
 _MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "tokens": 4_000_000, "columns": 100_000, "knots": 4_096}
 
@@ -45,25 +48,7 @@ class Fitted(NamedTuple):
 
 def save(fitted: Fitted, path: Any) -> None:
     """Write the file, whole or not at all."""
-    joint = fitted.joint
-    config = {
-        "kind": "ScoreDensity",
-        "schema": fitted.schema.to_dict(),
-        "template": fitted.template.to_dict(),
-        "encoder": fitted.encoder.to_config(),
-        "layout": {"num_tokens": list(joint.layout.num_tokens), "bodies": [b and list(b) for b in joint.layout.bodies]},
-        "states": None if joint.states is None else {"width": joint.states.first.out_features},
-        "amounts": None
-        if joint.amounts is None
-        else {
-            "width": joint.amounts.network.first.out_features,
-            "depth": len(joint.amounts.network.blocks),
-            "num_frequencies": joint.amounts.num_frequencies,
-        },
-        "rotate": joint.gaussian is not None and joint.gaussian.rotate,
-        "facts": fitted.facts,
-    }
-    store.write(path, config, _named(joint) | fitted.encoder.arrays())
+    store.write(path, _config(fitted), _named(fitted.joint) | fitted.encoder.arrays())
 
 
 def load(path: Any) -> Fitted:
@@ -77,28 +62,65 @@ def load(path: Any) -> Fitted:
     return Fitted(schema, Template.from_dict(config["template"]), encoder, joint, config["facts"])
 
 
+def _config(fitted: Fitted) -> dict[str, Any]:
+    layout, states, amounts, gaussian = (getattr(fitted.joint, n) for n in ("layout", "states", "amounts", "gaussian"))
+    return {
+        "kind": "ScoreDensity",
+        "schema": fitted.schema.to_dict(),
+        "template": fitted.template.to_dict(),
+        "encoder": fitted.encoder.to_config(),
+        "layout": {"num_tokens": list(layout.num_tokens), "bodies": [b and list(b) for b in layout.bodies]},
+        "states": states and {"width": states.first.out_features},
+        "amounts": amounts
+        and {
+            "width": amounts.network.first.out_features,
+            "depth": len(amounts.network.blocks),
+            "num_frequencies": amounts.num_frequencies,
+        },
+        "rotate": gaussian is not None and gaussian.rotate,
+        "facts": fitted.facts,
+    }
+
+
 def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
-    if config["kind"] != "ScoreDensity":
-        raise ValueError(f"a model of kind {config['kind']!r}")
-    schema = Schema.from_dict(config["schema"])
-    template = Template.from_dict(config["template"])
-    if not set(schema.columns) <= set(template.names):
-        raise ValueError("the schema has columns that the table had not")
+    schema, template = Schema.from_dict(config["schema"]), Template.from_dict(config["template"])
+    _check_table(schema, template)
+    _check_facts(config["facts"], template)
     knots = {}
     for i, entry in enumerate(config["encoder"]):
         if entry["chart"] is not None:
             knots[f"knots.{i}"] = ((3, _whole("knots", entry["num_knots"], 2)), np.float64)
-    shapes = jax.tree_util.tree_flatten_with_path(_skeleton(config))[0]
+    skeleton = _skeleton(config)
     blank = {name: np.zeros(shape) for name, (shape, _) in knots.items()}
-    _check_layout(Encoder.from_config(schema, config["encoder"], blank), config["layout"])
+    encoder = Encoder.from_config(schema, config["encoder"], blank)
+    if skeleton.layout != Layout.of(encoder):
+        raise ValueError("the layout and the schema disagree")
+    if _json.dumps(_config(Fitted(schema, template, encoder, skeleton, config["facts"]))) != _json.dumps(config):
+        raise ValueError("it says the same in other words")
+    shapes = jax.tree_util.tree_flatten_with_path(skeleton)[0]
     return {_name(p): (leaf.shape, leaf.dtype) for p, leaf in shapes} | knots
 
 
-def _check_layout(encoder: Encoder, layout: dict[str, Any]) -> None:
-    if list(layout["num_tokens"]) != [c.num_tokens for c in encoder.choosing]:
-        raise ValueError("the layout and the schema disagree")
-    if [b and list(b) for b in layout["bodies"]] != [b and list(b) for b in Layout.of(encoder).bodies]:
-        raise ValueError("the layout and the schema disagree on bodies")
+def _check_table(schema: Schema, template: Template) -> None:
+    if not set(schema.columns) <= set(template.names):
+        raise ValueError("the schema has columns that the table had not")
+    for name, spelling in template.dtypes.items():
+        wanted = {"category": ("dtype", "categories", "ordered"), "Enum": ("dtype", "categories")}
+        keys = wanted.get(spelling.get("dtype", ""), ("dtype",))
+        if {key: type(value) for key, value in spelling.items()} != {key: _SPELLING[key] for key in keys}:
+            raise ValueError(f"column {name!r} of the table has type {spelling!r}")
+
+
+def _check_facts(facts: dict[str, Any], template: Template) -> None:
+    if {key: type(value) for key, value in facts.items()} != _FACTS:
+        raise ValueError("the facts are others")
+    if facts["names"] not in ([], list(template.names)):
+        raise ValueError("the names are not those of the table")
+    for stage in facts["history"].values():
+        numbers = [*stage["loss"], *stage["validation"], *(term for terms in stage["terms"] for term in terms)]
+        whole = all(type(n) is int for n in stage["step"]) and all(type(n) is float for n in numbers)
+        if not whole or set(stage) != _HISTORY or len({len(values) for values in stage.values()}) != 1:
+            raise ValueError("the history is another")
 
 
 def _skeleton(config: dict[str, Any]) -> Any:

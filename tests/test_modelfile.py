@@ -1,0 +1,210 @@
+"""A fitted density comes back from its file bit for bit, and nothing else does."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from model_files import put_together, take_apart
+
+import ptilde
+from ptilde import Categorical, Count, Interval, ModelFileError, Positive, Real, Schema, SemiContinuous, modelfile
+
+RICH = Schema(
+    {
+        "amount": SemiContinuous((0.0, 200.0), Interval(0, 200, grid=0.5), missing=True),
+        "visits": Count(missing=True),
+        "level": Categorical((1, 2, 5)),
+        "flag": Categorical((False, True)),
+        "where": Categorical(("ä", "b", "<script>"), missing=True),
+        "real": Real(),
+        "size": Positive(),
+    },
+    {"id": "every value occurs once"},
+)
+
+
+def rich_table(rows=80):
+    rng = np.random.default_rng(0)
+    amount = np.where(rng.random(rows) < 0.3, 0.0, np.minimum(np.ceil(rng.exponential(200, rows)) / 2, 200))
+    return pd.DataFrame(
+        {
+            "id": [f"r{i}" for i in range(rows)],
+            "amount": np.where(rng.random(rows) < 0.1, np.nan, amount),
+            "visits": pd.array(np.where(rng.random(rows) < 0.1, pd.NA, rng.poisson(3, rows)), dtype="Int64"),
+            "level": rng.choice([1, 2, 5], rows),
+            "flag": rng.random(rows) < 0.5,
+            "where": pd.Categorical(rng.choice(["ä", "b", None], rows), categories=["b", "ä", "<script>"]),
+            "real": rng.normal(size=rows),
+            "size": rng.lognormal(size=rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def rich_model():
+    return ptilde.ScoreDensity(RICH, random_state=3, max_iter=20).fit(rich_table())
+
+
+def assert_same_model(ours, theirs, table):
+    for a, b in zip(jax.tree.leaves(ours._joint), jax.tree.leaves(theirs._joint), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), strict=True)
+    assert jax.tree.structure(ours._joint) == jax.tree.structure(theirs._joint)
+    assert (ours.schema_, ours._template, ours.history_) == (theirs.schema_, theirs._template, theirs.history_)
+    assert (ours.seed_, ours.n_iter_, ours.fit_seconds_) == (theirs.seed_, theirs.n_iter_, theirs.fit_seconds_)
+    np.testing.assert_array_equal(ours.score_samples(table), theirs.score_samples(table))
+    assert ours.sample(7).equals(theirs.sample(7))
+
+
+def test_the_model_that_comes_back_is_the_same_bit_for_bit(fitted_model, fitted_path, fitted_table):
+    assert_same_model(fitted_model, ptilde.load(fitted_path), fitted_table)
+
+
+def test_so_does_one_with_every_kind_of_column(rich_model, tmp_path):
+    rich_model.save(tmp_path / "rich.ptilde")
+    loaded = ptilde.load(tmp_path / "rich.ptilde")
+    assert_same_model(rich_model, loaded, rich_table())
+    assert list(loaded.feature_names_in_) == list(rich_table().columns) and loaded.n_features_in_ == 8
+    loaded.save(tmp_path / "again.ptilde")
+    assert (tmp_path / "again.ptilde").read_bytes() == (tmp_path / "rich.ptilde").read_bytes()
+
+
+@pytest.mark.parametrize("part", ["only numbers", "only choices"])
+def test_so_does_one_without_states_or_without_amounts(part, tmp_path):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(60, 2)) if part == "only numbers" else rng.choice(["a", "b"], (60, 2))
+    model = ptilde.ScoreDensity(random_state=0, max_iter=20).fit(table)
+    assert (model._joint.states is None) == (part == "only numbers") != (model._joint.amounts is None)
+    model.save(tmp_path / "m.ptilde")
+    loaded = ptilde.load(tmp_path / "m.ptilde")
+    np.testing.assert_array_equal(loaded.score_samples(table), model.score_samples(table))
+    np.testing.assert_array_equal(loaded.sample(5), model.sample(5))
+
+
+def test_a_fresh_process_scores_and_draws_the_same(fitted_model, fitted_path, fitted_table):
+    code = (
+        "import sys, small_fit, ptilde\n"
+        "model = ptilde.load(sys.argv[1])\n"
+        "print(model.score_samples(small_fit.small_table()).tobytes().hex(), model.sample(3).to_pydict())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, fitted_path], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    assert run.returncode == 0, run.stderr
+    scores, _, draws = run.stdout.strip().partition(" ")
+    assert scores == fitted_model.score_samples(fitted_table).tobytes().hex()
+    assert draws == str(fitted_model.sample(3).to_pydict())
+
+
+@pytest.fixture(scope="module")
+def parts(rich_model, tmp_path_factory):
+    """The config of a file, and a function that loads the file with another config in its place, resealed."""
+    path = tmp_path_factory.mktemp("edits") / "m.ptilde"
+    rich_model.save(path)
+    document, data = take_apart(path.read_bytes())
+    ours = json.loads(document["__metadata__"]["ptilde"])
+
+    def load_with(config, document=document, data=data):
+        document = copy.deepcopy(document)
+        document["__metadata__"]["ptilde"] = json.dumps(ours | {"config": config})
+        path.write_bytes(put_together(document, data))
+        return ptilde.load(path)
+
+    return ours["config"], load_with, document, data
+
+
+def places(node, at=()):
+    """The paths to all that a config holds."""
+    if isinstance(node, dict | list):
+        for key in node if isinstance(node, dict) else range(len(node)):
+            yield (*at, key)
+            yield from places(node[key], (*at, key))
+
+
+def edited(config, path, *value):
+    """A copy with another value at a path, or without what is there."""
+    config = copy.deepcopy(config)
+    *before, last = path
+    node = config
+    for key in before:
+        node = node[key]
+    if value:
+        node[last] = value[0]
+    else:
+        del node[last]
+    return config
+
+
+def free(path):
+    """Places whose value is data: any other value of its type describes another model, and is as good."""
+    numbers, lists = {"low", "high", "grid", "dtype"}, {"atoms", "categories", "points", "left_out"}
+    return path[0] == "facts" or "chart" in path or path[-1] in numbers or bool(lists & set(path[-2:-1]))
+
+
+def test_the_helper_of_these_tests_leaves_a_good_file_good(parts):
+    config, load_with, *_ = parts
+    assert load_with(config).seed_ == 3
+
+
+def test_a_config_without_one_of_its_keys_is_refused(parts):
+    config, load_with, *_ = parts
+    for path in places(config):
+        if isinstance(path[-1], int) or {"grid", "missing"} & {path[-1]} or {"left_out", "history"} & set(path[-2:-1]):
+            continue  # without these the schema is another one, or the history shorter, and whole
+        with pytest.raises(ModelFileError, match="its config is not one that ptilde writes"):
+            load_with(edited(config, path))
+            pytest.fail(f"loaded without {path}")
+
+
+@pytest.mark.parametrize("value", [None, -1, 1.5, "x", {}], ids=repr)
+def test_a_config_with_another_value_is_refused_or_is_data(parts, value):
+    config, load_with, *_ = parts
+    for path in places(config):
+        try:
+            load_with(edited(config, path, value))
+        except ModelFileError as error:
+            assert "\n" not in str(error)
+        else:
+            same = edited(config, path, value) in (config, edited(config, ("schema", "left_out"), {}))
+            assert same or free(path), f"loaded with {value!r} at {path}"
+
+
+def test_sizes_meant_to_waste_time_are_refused_before_anything_is_made(parts):
+    config, load_with, *_ = parts
+    for path in [("amounts", "width"), ("amounts", "depth"), ("states", "width"), ("encoder", 1, "num_knots")]:
+        with pytest.raises(ModelFileError, match=f"{path[-1].removeprefix('num_')} {10**9}"):
+            load_with(edited(config, path, 10**9))
+
+
+def test_an_array_of_another_shape_or_type_is_refused_by_name(parts):
+    config, load_with, document, data = parts
+    name = next(n for n in document if n.endswith(".last.bias"))
+    entry = document[name]
+    for change in ({"shape": [1, *entry["shape"]]}, {"dtype": "I32"}):
+        with pytest.raises(ModelFileError, match=r"array '.*last\.bias' has shape .*; its config asks for shape"):
+            load_with(config, document | {name: entry | change}, data)
+    gone = {n: e for n, e in document.items() if n != name}
+    with pytest.raises(ModelFileError, match="is damaged"):
+        load_with(config, gone, data)
+
+
+def test_a_weight_that_is_not_a_number_is_refused_by_name(parts):
+    config, load_with, document, data = parts
+    name = next(n for n in document if n.endswith(".last.weight"))
+    begin = document[name]["data_offsets"][0]
+    spoilt = data[:begin] + np.float32(np.nan).tobytes() + data[begin + 4 :]
+    with pytest.raises(ModelFileError, match=r"array '.*last\.weight' is nan at \(0, 0\)"):
+        load_with(config, document, spoilt)
+
+
+def test_a_model_that_is_not_finite_is_not_saved(fitted_model, tmp_path):
+    joint = jax.tree.map(lambda a: np.full_like(a, np.nan), fitted_model._joint)
+    parts = fitted_model.schema_, fitted_model._template, fitted_model._encoder, joint, {}
+    with pytest.raises(ModelFileError, match="it is nan at .* Fit the model anew"):
+        modelfile.save(modelfile.Fitted(*parts), tmp_path / "m.ptilde")
+    assert list(tmp_path.iterdir()) == []
