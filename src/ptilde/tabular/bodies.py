@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 # In cells narrower than this in z the difference of two Φ loses more digits than the slope at the value, which is
 # off by (width² z²)/24, about 1e-13.
 NARROW = 1e-6
+# A body of `FEWEST` values or more with more than this share, and so many rows, on one value has no density there.
+TIED_SHARE, TIED_ROWS, FEWEST = 0.03, 20, 100
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class BodyMap:
         if self.cells is None:
             return self.marginal.forward(x)
         low, high = self._ends_in_z(x)
-        flip = low + high > 0  # work in the left tail, where Φ keeps its digits
+        flip = high > -low  # work in the left tail, where Φ keeps its digits
         low, high = np.where(flip, -high, low), np.where(flip, -low, high)
         floor, top = log_ndtr(low), log_ndtr(high)
         share = np.full(len(x), 0.5) if rng is None else 1 - rng.random(len(x))  # in (0, 1]
@@ -140,6 +142,24 @@ class BodyMap:
             z[inner] = self.marginal.forward(end[inner])[0]
             ends.append(z)
         return ends[0], ends[1]
+
+
+def tied(held: Array, count: NDArray[np.int_]) -> list[int]:
+    """Which distinct values of a body off a grid leave it without a density, the most frequent first.
+
+    Args:
+        held: (m,) weight of the rows on each distinct value.
+        count: (m,) their number.
+    """
+    left, found = held.copy(), []
+    often = count >= TIED_ROWS
+    while count.sum() >= FEWEST and often.any():
+        worst = int(np.argmax(np.where(often, left, -1.0)))
+        if left[worst] <= TIED_SHARE * left.sum():
+            break
+        found.append(worst)
+        left[worst], often[worst] = 0.0, False
+    return found
 
 
 def _charts(body: Body | Count, x: Array) -> list[Chart]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ptilde import _validate
 from ptilde._validate import DataError
-from ptilde.tabular.bodies import BodyMap, Cells
+from ptilde.tabular.bodies import BodyMap, Cells, tied
 from ptilde.tabular.charts import HalfLine, HeavyLine, Line, Segment
 from ptilde.tabular.kinds import Categorical, Count, Kind, SemiContinuous, is_missing, on_atom
 from ptilde.tabular.marginal import Marginal
@@ -30,8 +30,6 @@ Columns = Mapping[str, NDArray[Any]]
 
 # A count that holds this share of its column is a token of its own: its cell is too wide for a smooth density.
 COUNT_TOKEN_SHARE = 0.02
-# A body of a hundred values or more with more than this share, and so many rows, on one value has no density there.
-TIED_SHARE, TIED_ROWS = 0.03, 20
 _CHARTS = {chart.__name__: chart for chart in (Line, HeavyLine, HalfLine, Segment)}
 
 
@@ -275,18 +273,11 @@ def _refuse_outside(column: Column, values: NDArray[Any], weight: Array) -> None
 def _refuse_ties(kind: Kind, name: str, x: Array, weight: Array) -> None:
     """Score matching on tied data is unbounded below: refuse what should have been atoms or a grid."""
     value, index, count = np.unique(x, return_inverse=True, return_counts=True)
-    held = np.bincount(index, weight, len(value))
-    tied: list[int] = []
-    left = held.copy()
-    while len(x) >= 100 and left.any():
-        worst = int(np.argmax(left * (count >= TIED_ROWS)))
-        if count[worst] < TIED_ROWS or left[worst] <= TIED_SHARE * left.sum():
-            break
-        tied.append(worst)
-        left[worst] = 0.0
-    if tied:
-        most = tied[0]
-        atoms = sorted([*_points(kind), *value[tied].tolist()])
+    held = np.bincount(index, weight, len(value)).astype(np.float64)
+    found = tied(held, count)
+    if found:
+        most = found[0]
+        atoms = sorted([*_points(kind), *value[found].tolist()])
         raise DataError(
             f"Column {name!r} must have a density where it is continuous, but {held[most] / held.sum():.1%} of its "
             f"body is exactly {value[most]:.10g}. Declare that value as an atom, "
