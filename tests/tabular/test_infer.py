@@ -6,6 +6,8 @@ import pytest
 from simulated_tables import SHARED, SMOOTH, on_steps
 
 from ptilde._validate import DataError
+from ptilde.tabular.encoder import Encoder
+from ptilde.tabular.frames import open_table
 from ptilde.tabular.schema import Categorical, Count, Interval, Positive, Real, Schema, SemiContinuous
 
 
@@ -273,3 +275,18 @@ def test_exposure_is_counted_in_days():
     kind = Schema.infer(pd.read_parquet(SHARED / "ausprivauto0405.parquet")).columns["Exposure"]
     assert kind.grid == pytest.approx(1 / 365.25, rel=1e-7)
     assert kind == SemiContinuous((0.9993155373,), Interval(0, 0.9993155373, kind.grid))
+
+
+@pytest.mark.parametrize("share", [0.04, 0.08, 0.2])
+def test_what_is_inferred_can_always_be_fitted_though_values_are_heaped(share):
+    rng = np.random.default_rng(7)
+    heaps = rng.uniform(10, 90, 12)  # off any grid, each a few percent of the rows
+    values = np.where(rng.random(3000) < 12 * share / 2, rng.choice(heaps, 3000), rng.uniform(10, 90, 3000))
+    table = open_table(values[:, None])
+    schema = Schema.infer(table)
+    Encoder.fit(schema, schema.check(table), np.ones(3000), rng)  # a tie it left in a body would be refused here
+
+
+def test_a_spread_far_below_the_level_is_no_grid_of_one_value():
+    values = 1e9 + np.random.default_rng(0).normal(0, 1e3, (500, 1))
+    assert Schema.infer(values).columns["x0"].grid is None

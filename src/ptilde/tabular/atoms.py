@@ -83,7 +83,8 @@ def find_step(values: Numbers) -> float | None:
     decimals = (float(f"1e{power}") for power in range(top, top - 9, -1))
     finest = np.quantile(sample, 0.9) / 1e6  # finer ones fit anything, within the tolerance
     for step in (step for step in (*decimals, *_gap_steps(sample)) if step >= finest):
-        if on_grid(sample, step).all() and _evidence(size, step) > 20 and on_grid(size, step).all():
+        apart = sample.size == 1 or np.ptp(np.rint(sample / step)) > 0  # 1e9 ± 1 are no multiples of 1e9
+        if apart and on_grid(sample, step).all() and _evidence(size, step) > 20 and on_grid(size, step).all():
             return _shortest(step * _common_factor(np.rint(size / step)), size)
     return None
 

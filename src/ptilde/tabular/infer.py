@@ -14,6 +14,7 @@ What is decided, in this order:
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptilde._validate import DataError
 from ptilde.tabular.atoms import Tally, find_atoms, find_step, step_matters, tally
+from ptilde.tabular.bodies import tied
 from ptilde.tabular.frames import Table
 from ptilde.tabular.kinds import (
     Body,
@@ -35,6 +37,7 @@ from ptilde.tabular.kinds import (
     SemiContinuous,
     is_missing,
     is_number,
+    on_atom,
     on_grid,
 )
 
@@ -222,6 +225,9 @@ def _semicontinuous(table: Tally, step: float | None, missing: bool, rows: float
     if step is None and len(body.values) and is_atom.any():  # an atom off the grid may have hidden it
         step = find_step(body.values)
         step = step if step is not None and (step >= 1 or step_matters(body, step)) else None
+    if step is None:  # what is left must have a density
+        is_atom[np.flatnonzero(~is_atom)[tied(body.counts, body.counts.astype(int))]] = True
+        body = table.without(is_atom)
     if len(body.values) == 0:
         return _categorical(table, missing, rows)
     if step == 1 and not is_atom.any() and _is_count(table):
@@ -229,6 +235,8 @@ def _semicontinuous(table: Tally, step: float | None, missing: bool, rows: float
     if body.values[0] == 0 and len(body.values) > 1 and (step is not None or body.total >= 50):
         is_atom |= table.values == 0
         body = table.without(is_atom)
+    for lower, upper in pairwise(np.flatnonzero(is_atom)):
+        is_atom[upper] &= not on_atom(table.values[[upper]], table.values[lower])[0]  # one atom within float noise
     atoms = tuple(_shorter(atom) for atom in table.values[is_atom])
     kind: Kind = _body(body, atoms, step, missing)
     if not kind.holds(table.values).all():
