@@ -28,7 +28,7 @@ def one_column():
 
 
 def mass(model, method="one_pass"):
-    x = np.linspace(-9, 9, 1801)[:, None]
+    x = np.linspace(-9, 9, 901)[:, None]
     return np.trapezoid(np.exp(model.score_samples(x, method)), x[:, 0])
 
 
