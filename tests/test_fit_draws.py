@@ -52,6 +52,7 @@ def test_rows_are_drawn_in_proportion_to_their_weights_and_padding_never():
     weight = np.array([1.0, 0.0, 3.0, 2.0, 0.0])
     drawn = np.asarray(Data.of((np.arange(5),), weight).take((jnp.arange(6000) + 0.5) / 6000)[0])
     np.testing.assert_allclose(np.bincount(drawn, minlength=5), [1000, 0, 3000, 2000, 0], atol=1)
+    assert Data.of((np.arange(2),), np.array([0.0, 1.0])).take(jnp.zeros(1))[0] == 1  # not even at the very edge
 
 
 def test_the_last_row_is_not_lost_to_rounding():

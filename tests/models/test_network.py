@@ -7,6 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from gaussian_strata import COVARIANCE, MEAN, PATTERNS, shaken, stratum
+from scipy.linalg import sqrtm
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
@@ -83,6 +84,23 @@ def test_without_an_active_column_every_derivative_is_finite_and_the_value_is_th
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(of_weights))
     # √(0 + 1e-12)·(1 + log 101)·c, with c of order one.
     assert abs(model(jnp.ones(3), jnp.log(0.1), base)) < 1e-4
+
+
+@pytest.mark.parametrize("sigma", [0.05, 1.0, 20.0])
+@pytest.mark.parametrize("pattern", ACTIVE, ids=name)
+def test_the_heads_enter_as_the_formula_says(pattern, sigma):
+    # With C the active block and V = C + σ²I: yᵀ√R F̃/σ = (x-m)ᵀ(CV⁻¹)^½ F/σ, and Σ r F̃² = Fᵀ CV⁻¹ F.
+    heads = jnp.array([0.7, -0.4, 1.1, 0.3])
+    model = eqx.tree_at(lambda m: m.network.last.bias, network(), heads)
+    on = np.flatnonzero(pattern)
+    field, block = np.array(heads)[:3][on], COVARIANCE[np.ix_(on, on)]
+    share = block @ np.linalg.inv(block + sigma**2 * np.eye(len(on)))
+    centred = np.asarray(points())[:, on] - MEAN[on]
+    pull = centred @ np.real(sqrtm(share)) @ field / sigma - 0.5 * field @ share @ field
+    lift = 0.3 * np.sqrt(np.trace(share)) * (1 + np.log1p(sigma**-2.0))
+    base = stratum(pattern, context=CONTEXT)
+    found = values(model, points(), jnp.asarray(sigma), base) - values(network(), points(), jnp.asarray(sigma), base)
+    np.testing.assert_allclose(found, pull + lift, rtol=1e-7, atol=1e-9)
 
 
 def log_mass(model, sigma):
