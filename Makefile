@@ -5,6 +5,7 @@
 #   make lint                  style, format, layers, types
 #   make docs                  what documentation there is
 #   make bench CASE=randhie    ours against peers; ARGS are handed on
+#   make bench-environment     .venv-bench with the peers that bring torch; without it their rows say "not installed"
 #   make lock                  requirements.lock anew from pyproject.toml
 #   make clean                 all that was made, .venv too
 
@@ -12,6 +13,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/ready
+BENCH := .venv-bench/bin
+BENCH_READY := .venv-bench/ready
 ARGS ?=
 
 # A computer where this is set would compile every module of every package anew at each start.
@@ -19,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: environment demo test lint docs bench lock clean
+.PHONY: environment demo test lint docs bench bench-environment lock clean
 
 environment: $(READY)
 
@@ -45,13 +48,25 @@ docs: $(READY)
 	@echo "No site is built yet. There are README.md, the docstrings (python -m pydoc ptilde), and:"
 	@ls docs/*.md
 
-bench: $(READY)
-	$(BIN)/python -m benchmarks $(CASE) $(ARGS)
+bench: $(if $(wildcard $(BENCH_READY)),$(BENCH_READY),$(READY))
+	$(if $(wildcard $(BENCH_READY)),$(BENCH),$(BIN))/python -m benchmarks $(CASE) $(ARGS)
+
+bench-environment: $(BENCH_READY)
+
+# pip, not uv, for the peers: uv asks one index for a package, and torch's CPU build often lies on another.
+$(BENCH_READY): requirements.lock benchmarks/requirements.txt
+	@test -n "$(PYTHON)" || { echo "ptilde needs Python 3.11 or newer; try: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
+	@test -x $(BENCH)/uv || $(BENCH)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BENCH)/uv pip sync --python $(BENCH)/python --require-hashes requirements.lock
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BENCH)/uv pip install --python $(BENCH)/python --no-deps --no-build-isolation --editable .
+	@touch $@
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 		--group build --group test --group lint --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv build dist out ptilde-demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench build dist out ptilde-demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

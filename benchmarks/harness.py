@@ -5,7 +5,8 @@ A case is a module of `benchmarks.cases` with
 * a docstring whose first line is its title;
 * `measure(seed, options, picture) -> {row name: {metric: number}}`: fit, draw and score ours and the peers on the split
   of that seed, and draw the picture when a path is given;
-* `METRICS`: metric to what it says; `FLOORS`: what ours must reach.
+* `METRICS`: metric to what it says; `FLOORS`: what ours must reach;
+* `notes() -> [sentence]` if there is more to say about the table.
 
 Each seed runs in a process of its own, so that times include the compiler's work (with its cache warm or not, as it
 is on the machine) and the peak of memory belongs to one fit.
@@ -26,27 +27,40 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
+
+from benchmarks.peers import GROUPS
 
 RESULTS = Path(__file__).parent / "results"
 TABLES = Path(os.environ.get("PTILDE_TABLES") or Path(__file__).parents[2] / "shared" / "data")
 OURS = "ptilde"
+PACKAGES = ("ptilde", "jax", "numpy", "scipy", "scikit-learn", "torch", "zuko", "flowjax")
+PACKAGES += ("ctgan", "copulas", "ForestDiffusion", "ebmkit", "torchebm")
 Rows = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is given beside its seed: the limits of the fit, None for the estimator's own choice."""
+    """What a run is given beside its seed.
+
+    `max_iter` and `budget` limit the fit, None for the estimator's or the case's own choice; a peer that a clock stops
+    gets the budget, too. `peers` names the groups of peers that are measured.
+    """
 
     max_iter: int | None = None
     budget: float | None = None
+    peers: tuple[str, ...] = GROUPS
 
-    def estimator(self, seed: int):
+    def wants(self, group: str) -> bool:
+        return group in self.peers
+
+    def estimator(self, seed: int, **chosen):
         from ptilde import ScoreDensity
 
-        return ScoreDensity(random_state=seed, max_iter=self.max_iter or "auto", time_budget=self.budget)
+        limits = {"max_iter": self.max_iter or "auto", "time_budget": self.budget}
+        return ScoreDensity(random_state=seed, **(limits | chosen))
 
 
 @dataclass(frozen=True)
@@ -92,8 +106,13 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    names = ("ptilde", "jax", "numpy", "scipy", "scikit-learn")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass  # a peer's; its row says so
+    return found
 
 
 def shared_table(name: str) -> Path:
@@ -120,6 +139,7 @@ def run(case: str, seeds: list[int], options: Options, out: Path) -> dict:
     return {
         "case": case,
         "title": (module.__doc__ or case).splitlines()[0],
+        "notes": module.notes() if hasattr(module, "notes") else [],
         "seeds": seeds,
         "options": asdict(options),
         "machine": machine(),
@@ -132,19 +152,24 @@ def run(case: str, seeds: list[int], options: Options, out: Path) -> dict:
 
 
 def held(floor: Floor, medians: Rows) -> dict:
-    value = floor.value(medians)
+    """Whether a floor was reached; neither way where a row that it needs was not measured."""
+    try:
+        value = floor.value(medians)
+    except KeyError:
+        return {"floor": floor.text, "value": None, "pass": None}
     return {"floor": floor.text, "value": value, "pass": bool(floor.reached(value))}
 
 
 def summarise(by_seed: dict[int, Rows]) -> dict[str, dict[str, dict[str, float]]]:
-    """For each row and metric the median over the seeds, with the least and the largest."""
-    first = next(iter(by_seed.values()))
+    """For each row and metric the median over the seeds that have it, with the least and the largest."""
     result = {}
-    for name, row in first.items():
+    for name in dict.fromkeys(name for rows in by_seed.values() for name in rows):
+        there = [rows[name] for rows in by_seed.values() if name in rows]
         result[name] = {}
-        for metric in row:
-            values = [float(rows[name][metric]) for rows in by_seed.values()]
+        for metric in dict.fromkeys(metric for row in there for metric in row):
+            values = [float(row[metric]) for row in there if metric in row]
             result[name][metric] = {"median": statistics.median(values), "low": min(values), "high": max(values)}
+            result[name][metric]["seeds"] = len(values)
     return result
 
 
@@ -155,26 +180,30 @@ def markdown(result: dict) -> str:
     lines = [f"# {result['title']}", ""]
     lines += [f"Seeds {', '.join(map(str, result['seeds']))}; median (least … largest). "]
     lines += [f"{where['cores']} cores, {where['processor']}; " + ", ".join(map(" ".join, result["versions"].items()))]
-    chosen = ", ".join(f"{name} {value}" for name, value in result["options"].items() if value is not None)
+    limits = {name: result["options"][name] for name in ("max_iter", "budget")}
+    chosen = ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
     lines += ["", f"Limits of the fit: {chosen or 'the defaults'}.", ""]
+    lines += [*result["notes"], ""] if result["notes"] else []
     lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     for name, row in result["rows"].items():
-        lines.append(f"| {name} | " + " | ".join(_cell(row.get(metric)) for metric in metrics) + " |")
+        cells = (_cell(row.get(metric), len(result["seeds"])) for metric in metrics)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", *(f"* {metric}: {text}" for metric, text in result["metrics"].items()), ""]
     lines += ["| floor | measured | |", "|---|---|---|"]
-    lines += [
-        f"| {f['floor']} | {_number(f['value'])} | {'pass' if f['pass'] else '**fail**'} |" for f in result["floors"]
-    ]
+    for floor in result["floors"]:
+        word = {True: "pass", False: "**fail**", None: "not measured"}[floor["pass"]]
+        lines.append(f"| {floor['floor']} | {'' if floor['value'] is None else _number(floor['value'])} | {word} |")
     lines += ["", f"![]({result['case']}.png)", ""]
     return "\n".join(lines)
 
 
-def _cell(value: dict[str, float] | None) -> str:
+def _cell(value: dict[str, float] | None, num_seeds: int) -> str:
     if value is None:
         return ""
+    some = "" if value["seeds"] == num_seeds else f", {value['seeds']} of {num_seeds} seeds"
     if value["low"] == value["high"]:
-        return _number(value["median"])
-    return f"{_number(value['median'])} ({_number(value['low'])} … {_number(value['high'])})"
+        return _number(value["median"]) + some
+    return f"{_number(value['median'])} ({_number(value['low'])} … {_number(value['high'])}{some})"
 
 
 def _number(x: float) -> str:
@@ -189,14 +218,19 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budget", type=float, help="seconds that a fit may take")
     parser.add_argument("--max-iter", type=int, help="steps of a fit")
+    parser.add_argument("--peers", default=",".join(GROUPS), help="groups of peers beside ours (%(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results (%(default)s)")
     given = parser.parse_args()
+    groups = tuple(name for name in given.peers.split(",") if name != "ours")
+    if unknown := set(groups) - set(GROUPS):
+        parser.error(f"--peers must be some of ours, {', '.join(GROUPS)}; got {', '.join(sorted(unknown))}")
     given.out.mkdir(parents=True, exist_ok=True)
+    options = Options(given.max_iter, given.budget, groups)
     missed = 0
     for case in given.cases:
-        result = run(case, given.seeds, Options(given.max_iter, given.budget), given.out)
+        result = run(case, given.seeds, options, given.out)
         (given.out / f"{case}.json").write_text(json.dumps(result, indent=1) + "\n")
         (given.out / f"{case}.md").write_text(markdown(result))
         print(markdown(result))
-        missed += sum(not floor["pass"] for floor in result["floors"])
+        missed += sum(floor["pass"] is False for floor in result["floors"])
     sys.exit(1 if missed else 0)

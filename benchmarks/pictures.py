@@ -35,6 +35,21 @@ def columns(path: Path, names: Sequence[str], tables: Mapping[str, NDArray]) -> 
     figure.savefig(path, dpi=110)
 
 
+def quantiles(path: Path, scores: Mapping[str, NDArray], label: str) -> None:
+    """The sorted values of each model, against their share of the rows."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, values in scores.items():
+        finite = np.sort(values[np.isfinite(values)])
+        axes.plot(np.linspace(0, 1, len(finite)), finite, label=name)
+    middle = np.concatenate([np.quantile(v[np.isfinite(v)], (0.02, 0.98)) for v in scores.values()])
+    axes.set_ylim(middle.min() - 2, middle.max() + 2)
+    axes.set_xlabel("share of rows below")
+    axes.set_ylabel(label, fontsize=8)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
 def contours(path: Path, draws: NDArray, ours: Callable, truth: Callable) -> None:
     """Log densities along the line through both modes, and the draws."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")

@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,12 @@ def mixture(weights, means, spreads):
 
 def shaken(model, seed=0, scale=1.0):
     """The model with every weight moved by noise, heads that start at zero among them."""
-    leaves, structure = jax.tree.flatten(model)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    moved = [leaf + scale * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, moved)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: leaf + (scale * rng.normal(size=leaf.shape)).astype(leaf.dtype), model)
+
+
+def noise(make, *sizes, seed=0, scale=1.0):
+    """A model whose weights are nothing but noise; made without its own start, which would have to be compiled."""
+    rng = np.random.default_rng(seed)
+    shapes = eqx.filter_eval_shape(make, *sizes, key=jax.random.key(0))
+    return jax.tree.map(lambda leaf: (scale * rng.normal(size=leaf.shape)).astype(leaf.dtype), shapes)

@@ -116,7 +116,7 @@ def test_the_share_of_draws_on_an_atom_is_the_probability_of_the_atom(fitted_mod
 
 def test_the_seed_decides_the_draws_and_few_draws_are_the_head_of_many(fitted_model):
     many = fitted_model.sample(100)
-    assert fitted_model.sample(100).equals(many)
+    assert fitted_model.sample(np.int64(100)).equals(many)
     assert fitted_model.sample(100, random_state=0).equals(many)  # 0 is the seed of the fit
     assert not fitted_model.sample(100, random_state=1).equals(many)
     assert fitted_model.sample(10).to_pandas().round(4).equals(many.slice(0, 10).to_pandas().round(4))
@@ -175,6 +175,7 @@ UNFIT = {
         "(n_samples=1, one sample) has no law to learn.",
     ),
     "an option": ({"max_iter": 0}, TIES, "`max_iter` must be at least 1; got 0."),
+    "half a step": ({"max_iter": 10.5}, TIES, "`max_iter` must be a whole number; got 10.5."),
     "a word": ({"max_iter": "many"}, TIES, "`max_iter` must be one of 'auto'; got 'many'."),
     "a budget": ({"time_budget": 0}, TIES, "`time_budget` must be positive and finite; got 0."),
     "a dict": ({"schema": {"x": "Real"}}, TIES, "`schema` must be a ptilde.Schema or None; got dict."),
@@ -192,7 +193,14 @@ def test_what_cannot_be_fitted_is_refused_in_words(options, table, words):
     [
         (lambda m, t: m.score_samples(t, "both"), "`method` must be one of 'one_pass', 'ode'; got 'both'."),
         (lambda m, t: m.sample(0), "`n_samples` must be at least 1; got 0."),
-        (lambda m, t: m.log_normalizer(1), "`number of draws` must be at least 2; got 1."),
+        (lambda m, t: m.sample(2.5), "`n_samples` must be a whole number; got 2.5."),
+        (lambda m, t: m.sample(True), "`n_samples` must be a whole number; got True."),
+        (lambda m, t: m.log_normalizer(2.5), "`n_samples` must be a whole number; got 2.5."),
+        (lambda m, t: m.log_normalizer(1), "`n_samples` must be at least 2; got 1."),
+        (
+            lambda m, t: m.score(t, sample_weight=-np.ones(len(t))),
+            "Negative values in data passed to `sample_weight`.",
+        ),
         (
             lambda m, t: m.score_samples(t.rename_columns(["claims", "rain", "share", "region"])),
             "The table must have the columns of the schema; got none named 'claim'. Perhaps rename 'claims' to "
@@ -226,6 +234,17 @@ def test_the_score_is_the_mean_log_density_weighted(fitted_model, fitted_table):
     value, weight = fitted_model.score_samples(fitted_table), np.arange(len(fitted_table))
     assert fitted_model.score(fitted_table) == pytest.approx(value.mean())
     assert fitted_model.score(fitted_table, sample_weight=weight) == pytest.approx(value @ weight / weight.sum())
+
+
+def test_rows_of_weight_zero_do_not_count_in_the_score_wherever_they_lie(fitted_model):
+    table = small_table(6).to_pandas()
+    expected = fitted_model.score(table[:3])
+    table.loc[3:, "claim"] = -1.0
+    with pytest.warns(UserWarning, match="Rows with values that have no probability"):
+        assert fitted_model.score(table, sample_weight=[2, 2, 2, 0, 0, 0]) == pytest.approx(expected)
+        assert fitted_model.score(table, sample_weight=[2, 2, 2, 0, 0, 1]) == -np.inf
+        with pytest.raises(ValueError, match="non-zero|positive sum"):  # scikit-learn's words, by its version, or ours
+            fitted_model.score(table, sample_weight=np.zeros(6))
 
 
 def test_the_callback_and_the_history_tell_the_same_and_verbose_prints_it(capsys):

@@ -53,9 +53,10 @@ def plan(num_steps=300, step_size=0.1, batch_size=64, weight_decay=0.0):
 # The plan
 
 
-def test_steps_warm_up_follow_a_cosine_and_end_at_zero():
+@pytest.mark.parametrize(("warm_up", "steps_of_it"), [(100, 100), (1000, 251)])  # at most a quarter of all
+def test_steps_warm_up_follow_a_cosine_and_end_at_zero(warm_up, steps_of_it):
     # With a constant gradient Adam's step is the step size itself.
-    transformation = plan(1000, 0.5).transformation()
+    transformation = Descent(64, 1000, 0.5, 0.0, warm_up).transformation()
     w, state, steps = {"w": jnp.zeros(())}, None, []
     state = transformation.init(w)
 
@@ -65,7 +66,7 @@ def test_steps_warm_up_follow_a_cosine_and_end_at_zero():
 
     steps = np.asarray(jax.lax.scan(step, state, length=1000)[1])
     t = np.arange(1000)
-    expected = 0.5 * np.minimum(1, (t + 1) / 101) * 0.5 * (1 + np.cos(np.pi * t / 1000))
+    expected = 0.5 * np.minimum(1, (t + 1) / steps_of_it) * 0.5 * (1 + np.cos(np.pi * t / 1000))
     np.testing.assert_allclose(steps, expected, rtol=1e-3, atol=1e-6)
 
 
@@ -179,7 +180,7 @@ def few_rows_many_columns(n, seed):
 
 def held_out_loss(model, data, key):
     params, static = eqx.partition(model, eqx.is_inexact_array)
-    return float(fit._held_out_loss(LeastSquares(), static, params, data, 64, key))
+    return float(fit._held_out_loss(LeastSquares(), static, params, data, 64, jr.fold_in(key, fit._PROBE)))
 
 
 def test_weights_are_those_that_held_out_rows_liked_best_and_no_time_is_wasted_on_more():
@@ -197,6 +198,29 @@ def test_without_held_out_rows_the_last_weights_are_kept():
     assert found.step[-1] == 1000
     assert held_out_loss(found.model, data, jr.key(0)) == pytest.approx(found.validation[-1], rel=1e-5)
     assert found.validation[-1] < 0.1 * found.validation[0]
+
+
+class Glass(Square):
+    """A loss that shows what was drawn and nothing of the weight, which walks down by the size of each step."""
+
+    def __call__(self, model, rows, u):
+        value = jnp.mean(u**2) + (model.w - jax.lax.stop_gradient(model.w))
+        value = jnp.where(jnp.abs(model.w) > self.limit, jnp.nan, value)
+        return value, jnp.stack([value])
+
+
+def test_all_weights_are_judged_by_the_same_draws_before_and_after_a_retreat():
+    with pytest.warns(RuntimeWarning, match="near step [1-9]00: the last steps are undone"):
+        found = descend(Glass(limit=18.0), Location(0.0), toy(), toy(), plan(500), jr.key(0))
+    assert found.step[-1] == 500 and len(set(found.loss)) == 5
+    assert len(set(found.validation)) == 1
+
+
+def test_the_draws_that_weights_are_judged_by_are_none_of_those_of_the_steps():
+    steps = fit.HELD_OUT_POINTS // 512  # as many batches: were they the same, so would be their means
+    found = descend(Glass(), Location(0.0), toy(), toy(), plan(steps, batch_size=512), jr.key(0))
+    assert found.validation != pytest.approx(found.loss, rel=1e-6)
+    assert found.validation == pytest.approx(found.loss, rel=1e-2)
 
 
 # The clock

@@ -2,18 +2,28 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+from gaussian_strata import noise
 from model_files import put_together, take_apart
 from rich_fit import rich_table
 
 import ptilde
 from ptilde import ModelFileError, modelfile
+from ptilde.joint import JointDensity
+from ptilde.models import TriangularMap
+from ptilde.tabular.frames import open_table
 
 
 def assert_same_model(ours, theirs, table):
@@ -30,10 +40,19 @@ def test_the_model_that_comes_back_is_the_same_bit_for_bit(fitted_model, fitted_
     assert_same_model(fitted_model, ptilde.load(fitted_path), fitted_table)
 
 
-def test_so_does_one_with_every_kind_of_column(rich_model, tmp_path):
-    rich_model.save(tmp_path / "rich.ptilde")
+@pytest.fixture(scope="module")
+def mapped_model(rich_model):
+    """A model with every kind of column, behind a map of noise."""
+    model, layout = copy.copy(rich_model), rich_model._joint.amounts.layout
+    transport = noise(TriangularMap, len(layout.bodies), sum(layout.num_tokens), 6, 1, 3, 5, scale=0.2)
+    model._joint = JointDensity(model._joint.states, replace(model._joint.amounts, transport=transport))
+    return model
+
+
+def test_so_does_one_with_every_kind_of_column_and_a_map(mapped_model, tmp_path):
+    mapped_model.save(tmp_path / "rich.ptilde")
     loaded = ptilde.load(tmp_path / "rich.ptilde")
-    assert_same_model(rich_model, loaded, rich_table())
+    assert_same_model(mapped_model, loaded, rich_table())
     assert list(loaded.feature_names_in_) == list(rich_table().columns) and loaded.n_features_in_ == 8
     loaded.save(tmp_path / "again.ptilde")
     assert (tmp_path / "again.ptilde").read_bytes() == (tmp_path / "rich.ptilde").read_bytes()
@@ -67,10 +86,10 @@ def test_a_fresh_process_scores_and_draws_the_same(fitted_model, fitted_path, fi
 
 
 @pytest.fixture(scope="module")
-def parts(rich_model, tmp_path_factory):
+def parts(mapped_model, tmp_path_factory):
     """The config of a file, and a function that loads the file with another config in its place, resealed."""
     path = tmp_path_factory.mktemp("edits") / "m.ptilde"
-    rich_model.save(path)
+    mapped_model.save(path)
     document, data = take_apart(path.read_bytes())
     ours = json.loads(document["__metadata__"]["ptilde"])
 
@@ -107,7 +126,9 @@ def edited(config, path, *value):
 
 def free(path):
     """Places whose value is data: any other value of its type describes another model, and is as good."""
-    numbers, lists = {"low", "high", "grid", "dtype"}, {"atoms", "categories", "points", "left_out"}
+    numbers, lists = {"low", "high", "grid"}, {"atoms", "categories", "points", "left_out"}
+    if path == ("template", "dtypes", "id", "dtype"):
+        return True  # of a column that was left out
     return path[0] == "facts" or "chart" in path or path[-1] in numbers or bool(lists & set(path[-2:-1]))
 
 
@@ -139,9 +160,59 @@ def test_a_config_with_another_value_is_refused_or_is_data(parts, value):
             assert same or free(path), f"loaded with {value!r} at {path}"
 
 
+@pytest.mark.parametrize("name", ["x", "int7", "U1000000000", "float64 ", "String", "x[pyarrow]"])
+def test_a_type_that_the_library_has_not_is_refused_by_column_and_name(parts, name):
+    config, load_with, *_ = parts
+    words = re.escape(f"column 'size' of the table has type {{'dtype': {name!r}}}")
+    with pytest.raises(ModelFileError, match=words):
+        load_with(edited(config, ("template", "dtypes", "size", "dtype"), name))
+    load_with(edited(config, ("template", "dtypes", "id", "dtype"), name))  # left out, so never built
+
+
+TEXT, NUMBERS, CENTS = ["a", "b"], [0, 1], [Decimal("1.25"), Decimal("2.50")]
+COLUMNS = {
+    "pandas": [
+        *(pd.Series(NUMBERS).astype(t) for t in "float16 float32 uint8 Int64 Float32 bool boolean object".split()),
+        *(pd.Series(NUMBERS).astype(f"{t}[pyarrow]") for t in "int64 double float halffloat bool".split()),
+        *(pd.Series(TEXT).astype(t) for t in "str string string[python] string[pyarrow] object category".split()),
+        *(pd.Series(NUMBERS).astype(f"Sparse[{t}]") for t in ("int64", "float64", "bool")),
+        pd.Series(CENTS, dtype=pd.ArrowDtype(pa.decimal128(10, 2))),
+    ],
+    "polars": [
+        *(pl.Series(NUMBERS, dtype=t) for t in (pl.Float32, pl.Int8, pl.UInt64, pl.Int128, pl.Object)),
+        *(pl.Series(TEXT, dtype=t) for t in (pl.String, pl.Categorical, pl.Enum(TEXT))),
+        pl.Series(CENTS, dtype=pl.Decimal(10, 2)),
+        pl.Series([True, False]),
+        pl.Series([None, None]),
+    ],
+    "pyarrow": [
+        *(pa.array(NUMBERS, t) for t in (pa.float64(), pa.float32(), pa.int8(), pa.uint64(), pa.bool8())),
+        *(pa.array(TEXT, t) for t in (pa.string(), pa.large_string(), pa.string_view())),
+        pa.array(TEXT).dictionary_encode(),
+        pa.array(CENTS),
+        pa.array([True, False]),
+        pa.nulls(2),
+    ],
+    "numpy": [np.array([NUMBERS], t) for t in ("f2", "f4", "f8", "g", "i1", "u8", "?", "O")]
+    + [np.array([["a" * 2000, "b"]]), np.array([TEXT], object)],
+}
+
+
+@pytest.mark.parametrize("backend", COLUMNS)
+def test_every_type_that_a_column_may_have_is_known(parts, backend):
+    config, load_with, *_ = parts
+    table = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table, "numpy": lambda c: c["x"]}[backend]
+    for column in COLUMNS[backend]:
+        template = open_table(table({"x": column})).template.to_dict()
+        dtypes = dict.fromkeys(config["template"]["names"], next(iter(template["dtypes"].values())))
+        assert template["backend"] == backend
+        load_with(config | {"template": config["template"] | {"backend": backend, "dtypes": dtypes}})
+
+
 def test_sizes_meant_to_waste_time_are_refused_before_anything_is_made(parts):
     config, load_with, *_ = parts
-    for path in [("amounts", "width"), ("amounts", "depth"), ("states", "width"), ("encoder", 1, "num_knots")]:
+    sizes = [("states", "width"), ("encoder", 1, "num_knots"), *(("amounts", name) for name in ("width", "depth"))]
+    for path in sizes + [("amounts", "map", name) for name in ("width", "depth", "num_frequencies", "num_intervals")]:
         with pytest.raises(ModelFileError, match=f"{path[-1].removeprefix('num_')} {10**9}"):
             load_with(edited(config, path, 10**9))
 

@@ -23,6 +23,13 @@ def at_least(name: str, value: object, low: float) -> None:
         raise ValueError(f"`{name}` must be at least {low}; got {value!r}.")
 
 
+def whole(name: str, value: object, low: int) -> None:
+    """Refuse a `value` that is not a whole number of `low` or more; NumPy's are numbers too, 2.0 is none."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise ValueError(f"`{name}` must be a whole number; got {value!r}.")
+    at_least(name, value, low)
+
+
 def positive(name: str, value: object) -> None:
     """Refuse a `value` that is not a finite number above zero."""
     if not _is_number(value) or not 0 < value < math.inf:  # type: ignore[operator]

@@ -134,9 +134,11 @@ class ScoreDensity(DensityMixin, BaseEstimator):
     def score(  # type: ignore[override]
         self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """The mean log density of the rows, in nats; `y` is ignored."""
+        """The mean log density of the rows, in nats; rows of weight 0 do not count, and `y` is ignored."""
         value = self.score_samples(X)
-        return float(np.average(value, weights=None if sample_weight is None else np.asarray(sample_weight)))
+        weight = _weights(sample_weight, len(value))
+        counts = weight > 0
+        return float(np.average(value[counts], weights=weight[counts]))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """Draw rows: the same kind of table, column order and types as was fitted; atoms are exact.
@@ -146,7 +148,7 @@ class ScoreDensity(DensityMixin, BaseEstimator):
             random_state: seed; the fit's own if None, so that the same call gives the same rows.
         """
         check_is_fitted(self)
-        _validate.at_least("n_samples", n_samples, 1)
+        _validate.whole("n_samples", n_samples, 1)
         key = self._key("sample", random_state)
         states, amounts = jr.split(key)
         state = self._joint.draw_states(int(n_samples), states)
@@ -173,6 +175,7 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         has learnt.
         """
         check_is_fitted(self)
+        _validate.whole("n_samples", n_samples, 2)
         return importance(self._joint.log_ratio(int(n_samples), self._key("normalizer", random_state)))
 
     def save(self, path: Any) -> None:
@@ -184,7 +187,7 @@ class ScoreDensity(DensityMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         if not isinstance(self.max_iter, str):
-            _validate.at_least("max_iter", self.max_iter, 1)
+            _validate.whole("max_iter", self.max_iter, 1)
         else:
             _validate.one_of("max_iter", self.max_iter, ("auto",))
         if self.time_budget is not None:

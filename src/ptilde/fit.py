@@ -1,9 +1,4 @@
-r"""Where losses meet models meet data: stochastic descent, its plan and its guards.
-
-Each step draws a batch on a randomly shifted lattice: point i of the batch is $i\alpha + u \bmod 1$ with one uniform
-shift $u$ a step (Cranley & Patterson 1976) and $\alpha$ the powers of the generalised golden ratio. Its coordinates
-pick the row, the noise level and the noise itself. Every batch so covers rows × levels × noise evenly, which takes
-most of the variance out of what fixes the normalisation, the mean of $\|\varepsilon\|^2 - k$.
+"""Where losses meet models meet data: stochastic descent, its plan and its guards.
 
 Steps run in one compiled `lax.scan` of `CHUNK` at a time; step t uses `fold_in(key, t)`. A step whose gradient is not
 finite is not taken; the chunk is then undone and the step size halved. The weights that count are an exponential moving
@@ -24,42 +19,38 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ptilde.batches import Data, batch
 from ptilde.losses import Dual, Noise, pooled_noise
 
 CHUNK = 100
 HELD_OUT_POINTS = 8192
 MAX_RETREATS = 6
-# The held-out loss may fail to improve for this share of the plan before the descent stops.
-PATIENCE = 0.4
-_WARM_UP = 200
 _AVERAGE_OVER = 1000
 _SETTLED = 0.002  # nats, or units of the dual loss
+_PROBE = 2**32 - 1  # no step and no retreat folds a key with this
 _EDGE = 1e-6  # uniforms are kept off 0 and 1: |noise| ≤ 4.75
 
 
-class Data(NamedTuple):
-    """Rows to draw from, padded so that few sizes are compiled.
+class Likelihood(eqx.Module):
+    """Minus the log-likelihood of amounts that a map sends to N(0, I).
 
-    Attributes:
-        rows: arrays with a leading axis of n, of what the objective reads.
-        cumulative: (n,) cumulative probability of being drawn; flat over the padding.
+    Args:
+        layout: which amounts a state puts to use.
     """
 
-    rows: PyTree
-    cumulative: Float[Array, " n"]
+    layout: Any
 
-    @classmethod
-    def of(cls, rows: PyTree, weight: np.ndarray) -> "Data":
-        """Rows (n, ...) drawn in proportion to their weights (n,)."""
-        padding = bucket(len(weight)) - len(weight)
-        cumulative = np.cumsum(np.pad(weight, (0, padding)), dtype=np.float64)
-        padded = jax.tree.map(lambda a: jnp.asarray(np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1))), rows)
-        return cls(padded, jnp.asarray(cumulative / cumulative[-1], jnp.float32))
+    def num_uniforms(self, rows: PyTree) -> int:
+        """None: the rows are all there is to draw."""
+        return 0
 
-    def take(self, u: Float[Array, " b"]) -> PyTree:
-        """The rows at quantiles u of the cumulative weights."""
-        index = jnp.searchsorted(self.cumulative, u * (1 - 1e-6), side="right")
-        return jax.tree.map(lambda a: a[index], self.rows)
+    def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b 0"]) -> tuple[Array, Array]:
+        """The mean loss over rows (pattern, z, tokens, group), and its terms."""
+        _, z, tokens, _ = rows
+        context, active = self.layout.features(tokens)
+        latent, log_slope = model(z, context, active)
+        loss = jnp.mean(0.5 * jnp.sum(latent**2 + active * jnp.log(2 * jnp.pi), axis=1) - log_slope)
+        return loss, jnp.stack([loss])
 
 
 class Denoise(eqx.Module):
@@ -121,25 +112,29 @@ class Unmask(eqx.Module):
 
 
 class Descent(eqx.Module):
-    """AdamW under a global-norm clip, with a warm-up and a cosine to zero.
+    """AdamW under a global-norm clip, with a linear warm-up and a cosine to zero.
 
     Args:
         batch_size: rows a step.
         num_steps: to the end of the cosine.
         step_size: the largest.
         weight_decay: of AdamW, on matrices only.
+        warm_up: steps until the step size is the largest, at most a quarter of all.
+        patience: for this share of the plan the held-out loss may fail to improve before the descent stops.
     """
 
     batch_size: int = eqx.field(static=True)
     num_steps: Float[Array, ""] = eqx.field(converter=lambda v: jnp.asarray(v, jnp.float32))
     step_size: Float[Array, ""] = eqx.field(converter=lambda v: jnp.asarray(v, jnp.float32))
     weight_decay: Float[Array, ""] = eqx.field(converter=lambda v: jnp.asarray(v, jnp.float32))
+    warm_up: int = 200
+    patience: float = 0.4
 
     def transformation(self) -> optax.GradientTransformation:
         """As an optax transformation; made where it is traced, so that equal plans share one compiled program."""
 
         def step_size(t: Any) -> Array:
-            warm = jnp.minimum(1.0, (t + 1) / jnp.minimum(_WARM_UP, 0.1 * self.num_steps + 1))
+            warm = jnp.minimum(1.0, (t + 1) / jnp.minimum(self.warm_up, 0.25 * self.num_steps + 1))
             return self.step_size * warm * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(t / self.num_steps, 1.0)))
 
         return optax.chain(
@@ -177,32 +172,6 @@ class _Walk(NamedTuple):
     optimiser: PyTree
 
 
-def bucket(n: int) -> int:
-    """The least size compiled for at or above n: an eighth of a power of two apart, so that little is wasted."""
-    step = max(64, 2 ** (max(n, 1) - 1).bit_length() // 8)
-    return -(-n // step) * step
-
-
-def lattice(num_points: int, shift: Float[Array, " m"]) -> Float[Array, "b m"]:
-    """Points of a Kronecker lattice, shifted: rows are points (Roberts 2018, the R sequence)."""
-    m = shift.size
-    ratio = 2.0
-    for _ in range(64):  # the positive root of g^(m+1) = g + 1
-        ratio = (1 + ratio) ** (1 / (m + 1))
-    alpha = ratio ** -np.arange(1.0, m + 1)
-    # Products are reduced in float64 on the host: in float32 they would lose the low digits.
-    points = (np.arange(num_points)[:, None] * alpha) % 1.0
-    return (jnp.asarray(points, jnp.float32) + shift) % 1.0
-
-
-def _batch(objective: Any, data: Data, size: int, key: PRNGKeyArray) -> tuple[PyTree, Array]:
-    """Rows and uniforms of one batch; which lattice direction serves which use changes from step to step."""
-    shift, order = jr.split(key)
-    points = lattice(size, jr.uniform(shift, (1 + objective.num_uniforms(data.rows),)))
-    u = jnp.concatenate([points[:, 1:2], jr.permutation(order, points[:, 2:], axis=1)], axis=1)
-    return data.take(points[:, 0]), u
-
-
 @eqx.filter_jit
 def _chunk(
     objective: Any, static: Any, walk: _Walk, descent: Descent, data: Data, key: PRNGKeyArray, start: Array, length: int
@@ -211,10 +180,10 @@ def _chunk(
     transformation = descent.transformation()
 
     def step(walk: _Walk, t: Array) -> tuple[_Walk, Array]:
-        rows, u = _batch(objective, data, descent.batch_size, jr.fold_in(key, t))
+        rows, u = batch(objective, data, descent.batch_size, jr.fold_in(key, t))
         loss = lambda p: objective(eqx.combine(p, static), rows, u)  # noqa: E731
         (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(walk.params)
-        fine = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))
+        fine = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
         taken = fine & (t < descent.num_steps)  # the last chunk may be longer than what is left
         update, optimiser = transformation.update(gradient, walk.optimiser, walk.params)
         params = optax.apply_updates(walk.params, update)
@@ -229,7 +198,7 @@ def _chunk(
 @eqx.filter_jit
 def _held_out_loss(objective: Any, static: Any, params: PyTree, data: Data, size: int, key: PRNGKeyArray) -> Array:
     def one(i: Array) -> Array:
-        rows, u = _batch(objective, data, size, jr.fold_in(key, i))
+        rows, u = batch(objective, data, size, jr.fold_in(key, i))
         return objective(eqx.combine(params, static), rows, u)[0]
 
     return jnp.mean(jax.lax.map(one, jnp.arange(HELD_OUT_POINTS // size)))
@@ -264,6 +233,7 @@ def descend(
         FloatingPointError: if the loss is not finite even with a much smaller step size.
     """
     params, static = eqx.partition(model, eqx.is_inexact_array)
+    probe = jr.fold_in(key, _PROBE)  # one for all: the loss changes with the weights alone, after a retreat too
     walk = _Walk(params, params, descent.transformation().init(params))
     best, best_loss, best_step = params, math.inf, 0
     seen = Trajectory(model, [], [], [], [])
@@ -280,22 +250,22 @@ def descend(
             key = jr.fold_in(key, 2**31 - retreats)
             continue
         walk, step = moved, min(step + length, num_steps)
-        held = float(_held_out_loss(objective, static, walk.average, held_out or data, descent.batch_size, key))
+        held = float(_held_out_loss(objective, static, walk.average, held_out or data, descent.batch_size, probe))
         if held_out is None or held < best_loss:
             best, best_loss, best_step = walk.average, held, step
         seen.step.append(step)
         seen.loss.append(float(record[:, 0].mean()))
         seen.terms.append(record[:, 2:].mean(0).tolist())
         seen.validation.append(held)
-        if step == length:  # the first chunk is compiled: the clock of a step starts after it
-            first = time.monotonic()
-        elif seconds is not None and step == 2 * length:
-            num_steps = _affordable(seconds - (time.monotonic() - began), (time.monotonic() - first) / length, step)
+        now = time.monotonic()
+        first = now if step == length else first  # the first chunk is compiled: the clock of a step starts after it
+        pace = (now - first) / (step - length) if step > length else math.nan
+        if seconds is not None and step > length:
+            num_steps = _affordable(seconds - (now - began), pace, step)
             descent = eqx.tree_at(lambda d: d.num_steps, descent, jnp.asarray(float(num_steps)))
         if callback is not None:
-            pace = (time.monotonic() - first) / max(step - length, 1) if step > length else math.nan
             callback(Event(stage, step, num_steps, seen.loss[-1], held, pace * (num_steps - step)))
-        if step - best_step > max(PATIENCE * num_steps, 5 * length):
+        if step - best_step > max(descent.patience * num_steps, 5 * length):
             break
     # The last weights have settled most: they are kept unless the held-out rows speak clearly for earlier ones.
     best = walk.average if seen.validation[-1] <= best_loss + _SETTLED else best

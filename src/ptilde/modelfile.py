@@ -4,6 +4,7 @@ The config says all sizes, so the name, shape and dtype of every array follow fr
 the file holds before it reads a number. A config is ours only if what it describes would be written in the same words.
 """
 
+import re
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,8 +14,9 @@ import jax.random as jr
 import numpy as np
 
 from ptilde import _json, store
+from ptilde.amounts import AmountDensity
 from ptilde.joint import JointDensity
-from ptilde.models import NoiseConditionalDensity
+from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.strata import Gaussian, Layout
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.frames import Template
@@ -22,10 +24,22 @@ from ptilde.tabular.schema import Schema
 from ptilde.tabular.states import StateDensity
 
 _SPELLING = {"dtype": str, "categories": list, "ordered": bool}
+# What each library calls the types that a column with a density may have.
+_BITS = "(8|16|32|64|128)"
+_ARROW = rf"u?int{_BITS}|halffloat|float|double|bool|null|(large_)?string(_view)?|decimal\d+\(\d+, -?\d+\)|\w+<.+>"
+_TYPES = {
+    "numpy": rf"(u?int|float){_BITS}|longdouble|bool|str\d+|object",
+    "pandas": rf"([Uu]?[Ii]nt|[Ff]loat){_BITS}|longdouble|bool|boolean|str|string(\[\w+\])?|object|category|"
+    rf"Sparse\[((u?int|float){_BITS}|bool), .+\]|({_ARROW})\[pyarrow\]",
+    "polars": rf"(U?Int|Float){_BITS}|Boolean|String|Categorical(\(.*\))?|Enum|Null|Object|"
+    r"Decimal\(precision=\d+, scale=\d+\)",
+    "pyarrow": _ARROW,
+}
 _FACTS = {"seed": int, "n_iter": int, "fit_seconds": float, "history": dict, "names": list}
 _HISTORY = {"step", "loss", "terms", "validation"}
 # No file of ours is near these; a config beyond them was made to waste time.
-_MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "tokens": 4_000_000, "columns": 100_000, "knots": 4_096}
+_MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "num_intervals": 512}
+_MOST |= {"tokens": 4_000_000, "columns": 100_000, "knots": 4_096}
 
 
 class Fitted(NamedTuple):
@@ -63,7 +77,7 @@ def load(path: Any) -> Fitted:
 
 
 def _config(fitted: Fitted) -> dict[str, Any]:
-    layout, states, amounts, gaussian = (getattr(fitted.joint, n) for n in ("layout", "states", "amounts", "gaussian"))
+    layout, states, amounts = Layout.of(fitted.encoder), fitted.joint.states, fitted.joint.amounts
     return {
         "kind": "ScoreDensity",
         "schema": fitted.schema.to_dict(),
@@ -71,14 +85,20 @@ def _config(fitted: Fitted) -> dict[str, Any]:
         "encoder": fitted.encoder.to_config(),
         "layout": {"num_tokens": list(layout.num_tokens), "bodies": [b and list(b) for b in layout.bodies]},
         "states": states and {"width": states.first.out_features},
-        "amounts": amounts
-        and {
-            "width": amounts.network.first.out_features,
-            "depth": len(amounts.network.blocks),
-            "num_frequencies": amounts.num_frequencies,
-        },
-        "rotate": gaussian is not None and gaussian.rotate,
+        "amounts": amounts and _sizes(amounts),
         "facts": fitted.facts,
+    }
+
+
+def _sizes(amounts: AmountDensity) -> dict[str, Any]:
+    density, transport = amounts.network, amounts.transport
+    names = "width", "depth", "num_frequencies", "num_intervals"
+    return {
+        "width": density.network.first.out_features,
+        "depth": len(density.network.blocks),
+        "num_frequencies": density.num_frequencies,
+        "rotate": amounts.gaussian.rotate,
+        "map": transport and {name: getattr(transport, name) for name in names},
     }
 
 
@@ -93,8 +113,6 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
     skeleton = _skeleton(config)
     blank = {name: np.zeros(shape) for name, (shape, _) in knots.items()}
     encoder = Encoder.from_config(schema, config["encoder"], blank)
-    if skeleton.layout != Layout.of(encoder):
-        raise ValueError("the layout and the schema disagree")
     if _json.dumps(_config(Fitted(schema, template, encoder, skeleton, config["facts"]))) != _json.dumps(config):
         raise ValueError("it says the same in other words")
     shapes = jax.tree_util.tree_flatten_with_path(skeleton)[0]
@@ -107,7 +125,9 @@ def _check_table(schema: Schema, template: Template) -> None:
     for name, spelling in template.dtypes.items():
         wanted = {"category": ("dtype", "categories", "ordered"), "Enum": ("dtype", "categories")}
         keys = wanted.get(spelling.get("dtype", ""), ("dtype",))
-        if {key: type(value) for key, value in spelling.items()} != {key: _SPELLING[key] for key in keys}:
+        spelt = {key: type(value) for key, value in spelling.items()} == {key: _SPELLING[key] for key in keys}
+        built = name in schema.columns  # a column that was left out may have had any type
+        if not spelt or built and not re.fullmatch(_TYPES[template.backend], spelling["dtype"]):
             raise ValueError(f"column {name!r} of the table has type {spelling!r}")
 
 
@@ -129,21 +149,30 @@ def _skeleton(config: dict[str, Any]) -> Any:
     bodies = tuple(b and (int(b[0]), int(b[1])) for b in config["layout"]["bodies"])
     if len(tokens) + len(bodies) > _MOST["columns"] or sum(tokens) > _MOST["tokens"]:
         raise ValueError("too many columns or tokens")
-    layout, d, m = Layout(tokens, bodies), len(bodies), sum(tokens)
     if (config["states"] is None) != (not tokens) or (config["amounts"] is None) != (not bodies):
         raise ValueError("the parts and the layout disagree")
 
     def make() -> JointDensity:
-        key, states, amounts, gaussian = jr.key(0), None, None, None
+        states, amounts = None, None
         if config["states"] is not None:
-            states = StateDensity(tokens, _whole("width", config["states"]["width"], 1), jnp.zeros(m), key=key)
+            width = _whole("width", config["states"]["width"], 1)
+            states = StateDensity(tokens, width, jnp.zeros(sum(tokens)), key=jr.key(0))
         if config["amounts"] is not None:
-            sizes = (_whole(name, config["amounts"][name], 0) for name in ("width", "depth", "num_frequencies"))
-            amounts = NoiseConditionalDensity(d, m, *sizes, key=key)
-            gaussian = Gaussian(jnp.zeros((d, 1 + m)), jnp.zeros((d, d)), bool(config["rotate"]))  # type: ignore[arg-type]
-        return JointDensity(layout, states, amounts, gaussian, jnp.zeros(2))
+            amounts = _amounts(Layout(tokens, bodies), config["amounts"])
+        return JointDensity(states, amounts)
 
     return eqx.filter_eval_shape(make)
+
+
+def _amounts(layout: Layout, config: dict[str, Any]) -> AmountDensity:
+    d, m, key, transport = len(layout.bodies), sum(layout.num_tokens), jr.key(0), None
+    lows = {"width": 1, "depth": 0, "num_frequencies": 0}
+    if config["map"] is not None:
+        sizes = {name: _whole(name, config["map"][name], low) for name, low in (lows | {"num_intervals": 1}).items()}
+        transport = TriangularMap(d, m, **sizes, key=key)
+    gaussian = Gaussian(jnp.zeros((d, 1 + m)), jnp.zeros((d, d)), bool(config["rotate"]))  # type: ignore[arg-type]
+    network = NoiseConditionalDensity(d, m, **{name: _whole(name, config[name], lows[name]) for name in lows}, key=key)
+    return AmountDensity(layout, transport, gaussian, network, jnp.zeros(2), jnp.zeros(()))
 
 
 def _whole(name: str, value: Any, low: int) -> int:

@@ -8,12 +8,13 @@ pattern $A$.
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
-from ptilde.fit import bucket
+from ptilde.batches import bucket
 from ptilde.models import Stratum
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.states import one_hot
@@ -50,6 +51,10 @@ class Layout(eqx.Module):
         """1 for each amount that the state puts to use."""
         on = [jnp.asarray(True) if body is None else tokens[body[0]] == body[1] for body in self.bodies]
         return jnp.stack(on).astype(jnp.float32)
+
+    def features(self, tokens: Int[Array, "b K"]) -> tuple[Float[Array, "b m"], Float[Array, "b d"]]:
+        """Of rows: the state as features, and which amounts it puts to use."""
+        return jax.vmap(lambda t: one_hot(t, self.num_tokens))(tokens), jax.vmap(self.active)(tokens)
 
     def active_rows(self, state: NDArray[np.int32]) -> NDArray[np.bool_]:
         """(n, d): the same for rows of states, in NumPy."""

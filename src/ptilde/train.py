@@ -1,11 +1,17 @@
 """From encoded rows to a fitted joint density: what is held out, how large, how long.
 
+Three descents: the law of the states by cross-entropy, a triangular map of the amounts to N(0, I) by maximum
+likelihood, and the law of the amounts as the map leaves them by dual score matching. Held-out rows decide whether there
+is a map at all, and whether the scores that were learnt are an improvement on the Gaussian that they began from.
+
 The sizes are chosen from the data by the rules of `Plan.of`; a person gives steps or seconds instead.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,41 +19,60 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpy.typing import NDArray
 
-from ptilde.fit import Data, Denoise, Descent, Event, Trajectory, Unmask, descend
+from ptilde.amounts import AmountDensity, transported
+from ptilde.batches import Data
+from ptilde.fit import Denoise, Descent, Event, Likelihood, Trajectory, Unmask, descend
 from ptilde.joint import JointDensity
 from ptilde.losses import Dual
-from ptilde.models import NoiseConditionalDensity
+from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.strata import Gaussian, Layout
 from ptilde.tabular.states import StateDensity
 
 # Of the level term. 1, 2 and 3 give the same held-out log density; more ties one-pass and ODE density closer together.
 LEVEL_WEIGHT = 2.0
-# Here the Gaussian base, which has the data's mean and covariance, differs from blurred data in terms of order σ⁻³.
-LARGEST_SIGMA = 8.0
-# The least σ is this share of the narrowest direction of the data, within the bounds: finer structure is blurred.
-SIGMA_SHARE = 0.1
-SIGMA_BOUNDS = (0.003, 0.03)
+# The least σ, as a share of the narrowest direction of the data, and the largest. At 8 the Gaussian base, which has the
+# data's mean and covariance, differs from blurred data in terms of order σ⁻³. What a map has brought near N(0, I) may
+# do with fewer levels, which are then learnt better: both are tried.
+NOISE = {"amounts": (0.03, 8.0), "amounts, less noise": (0.1, 2.5)}
+LEAST_SIGMA = 0.003
+CALIBRATION_DRAWS = 50_000
+STEP_SIZE, MAP_STEP_SIZE, WEIGHT_DECAY = 2e-3, 5e-3, 0.1
+# Steps. Where a map can only follow single rows, the best one lies early: a slow start lets it be found.
+MAP_WARM_UP = 1000
+# Of the seconds that are left, what the states and the map may take.
+STATES_SHARE, MAP_SHARE = 0.25, 0.6
+# Nats a row on held-out rows: a map that gains less is left out.
+WORTH_A_MAP = 0.01
 HELD_OUT_SHARE = 0.1
 FEW_ROWS = 100  # below it nothing is held out
 ROWS_PER_PAIR = 10  # of tokens, from which on a law of states is learnt without holding rows out
 
 
 class Plan(NamedTuple):
-    """Sizes of the networks and of the descent."""
+    """Sizes of the networks, and the descents of the law of the states, of the map and of the scores."""
 
     width: int
     depth: int
-    num_steps: int
-    batch_size: int
-    step_size: float
-    weight_decay: float
+    map_width: int
+    states: Descent
+    map: Descent
+    scores: Descent
 
     @classmethod
     def of(cls, num_rows: int, num_columns: int, max_iter: int | str) -> "Plan":
-        """The plan for rows × columns of amounts, or with the number of steps that is asked for."""
+        """The plan for rows × columns, with the steps that are asked for or, if "auto", that the rows are worth."""
         width = 64 if num_columns <= 6 else 96 if num_columns <= 16 else 128
         auto = int(np.clip(10 * num_rows, 500, 4000) // 100 * 100)
-        return cls(width, 2, auto if isinstance(max_iter, str) else int(max_iter), 512, 2e-3, 0.1)
+        long, short = (auto, min(auto, 2000)) if isinstance(max_iter, str) else (int(max_iter), int(max_iter))
+        return cls(
+            width,
+            2,
+            64 if num_columns <= 32 else 32,
+            states=Descent(512, long, STEP_SIZE, WEIGHT_DECAY),
+            map=Descent(512, long, MAP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.25),
+            # Normalisation settles as the step size falls to zero: the scores are learnt to the end.
+            scores=Descent(512, short, STEP_SIZE, WEIGHT_DECAY, patience=1.0),
+        )
 
 
 class Encoded(NamedTuple):
@@ -92,66 +117,91 @@ def train(
         key: of all randomness.
         callback: told of the progress.
     """
-    to_states, to_amounts = jr.split(key)
-    histories: dict[str, Trajectory] = {}
-    share = 0.25 if layout.bodies else 1.0
-    states, amounts, gaussian = None, None, None
-    log_sigma = np.log(np.array([SIGMA_BOUNDS[1], LARGEST_SIGMA], np.float32))
-    if layout.num_tokens:
-        budget = None if seconds is None else share * seconds
-        histories["states"] = _train_states(layout, rows, max_iter, budget, to_states, callback)
-        states = histories["states"].model
-    if layout.bodies:
-        gaussian = Gaussian.fit(layout, rows.state, rows.z, rows.weight)
-        log_sigma[0] = np.log(np.clip(SIGMA_SHARE * gaussian.least_spread, *SIGMA_BOUNDS))
-        budget = None if seconds is None else seconds * (1 - share if layout.num_tokens else 1.0)
-        histories["amounts"] = _train_amounts(layout, gaussian, log_sigma, rows, max_iter, budget, to_amounts, callback)
-        amounts = histories["amounts"].model
-    joint = JointDensity(layout, states, amounts, gaussian, log_sigma)  # type: ignore[arg-type]
-    return jax.tree.map(np.asarray, joint), histories
-
-
-def _train_states(
-    layout: Layout, rows: Encoded, max_iter: Any, seconds: Any, key: PRNGKeyArray, callback: Any
-) -> Trajectory:
-    plan = Plan.of(len(rows.weight), len(layout.num_tokens), max_iter)
+    began = time.monotonic()
     init, walk = jr.split(key)
+    histories: dict[str, Trajectory] = {}
+
+    def fit(stage: str, share: float, descent: Descent, objective: Any, model: Any, data: Any) -> Any:
+        left = None if seconds is None else share * max(seconds - (time.monotonic() - began), 1.0)
+        to_stage, (fitted, held_out) = jr.fold_in(walk, len(histories)), data
+        histories[stage] = descend(
+            objective, model, fitted, held_out, descent, to_stage, stage=stage, seconds=left, callback=callback
+        )
+        return histories[stage].model
+
+    states, amounts = None, None
+    if layout.num_tokens:
+        plan = Plan.of(len(rows.weight), len(layout.num_tokens), max_iter)
+        share = STATES_SHARE if layout.bodies else 1.0
+        independent = _independent(layout, rows, plan, init)
+        states = fit("states", share, plan.states, Unmask(), independent, _states(layout, rows))
+    if layout.bodies:
+        plan = Plan.of(int(layout.active_rows(rows.state).any(1).sum()), len(layout.bodies), max_iter)
+        amounts = _gaussian(layout, None, rows, plan, init)
+        if rows.held_out.any():
+            identity = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, key=init)
+            data = _amounts(layout, rows, None)
+            transport = fit("map", MAP_SHARE, plan.map, Likelihood(layout), identity, data)
+            mapped = _gaussian(layout, transport, rows, plan, init)
+            amounts = mapped if _held_out(mapped, rows) > _held_out(amounts, rows) + WORTH_A_MAP else amounts
+        amounts = max(_learnt(amounts, rows, plan, fit, init), key=lambda law: _held_out(law, rows))
+    return jax.tree.map(np.asarray, JointDensity(states, amounts)), histories
+
+
+def _learnt(
+    start: AmountDensity, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray
+) -> Iterator[AmountDensity]:
+    """The law as it starts, then with scores learnt at the noise levels that are worth trying."""
+    yield start
+    base, data = start.gaussian.base(start.layout, rows.state)[0], _amounts(start.layout, rows, start.transport)
+    tried = list(NOISE.items())[: 2 if start.transport else 1]
+    for i, (stage, (share, largest)) in enumerate(tried):
+        least = max(share * start.gaussian.least_spread, LEAST_SIGMA)
+        law = eqx.tree_at(lambda a: a.log_sigma, start, jnp.log(jnp.array([least, largest])))
+        denoise = Denoise(Dual(LEVEL_WEIGHT), base, law.log_sigma)
+        network = fit(stage, 1 / (len(tried) - i), plan.scores, denoise, law.network, data)
+        learnt = eqx.tree_at(lambda a: a.network, law, network)
+        yield learnt.calibrated(rows.state[np.linspace(0, len(rows.state) - 1, CALIBRATION_DRAWS).astype(int)], key)
+
+
+def _independent(layout: Layout, rows: Encoded, plan: Plan, key: PRNGKeyArray) -> StateDensity:
+    """The law of the states before it is learnt: independent columns."""
     shares = [_log_shares(rows.state[:, k], rows.weight, n) for k, n in enumerate(layout.num_tokens)]
-    model = StateDensity(layout.num_tokens, plan.width, jnp.asarray(np.concatenate(shares), jnp.float32), key=init)
+    return StateDensity(layout.num_tokens, plan.width, jnp.asarray(np.concatenate(shares), jnp.float32), key=key)
+
+
+def _states(layout: Layout, rows: Encoded) -> tuple[Data, Data | None]:
     # A law of few tokens is learnt from all rows: it cannot follow them one by one.
     few = sum(layout.num_tokens) ** 2 * ROWS_PER_PAIR < len(rows.weight)
-    out = np.zeros_like(rows.held_out) if few else rows.held_out
-    data, held_out = _split((rows.state,), rows.weight, out, np.lexsort(rows.state.T))
-    descent = Descent(plan.batch_size, plan.num_steps, plan.step_size, plan.weight_decay)
-    return descend(Unmask(), model, data, held_out, descent, walk, stage="states", seconds=seconds, callback=callback)
+    held_out = np.zeros_like(rows.held_out) if few else rows.held_out
+    return _split((rows.state,), rows.weight, held_out, np.lexsort(rows.state.T))
 
 
-def _train_amounts(
-    layout: Layout,
-    gaussian: Gaussian,
-    log_sigma: Any,
-    rows: Encoded,
-    max_iter: Any,
-    seconds: Any,
-    key: Any,
-    callback: Any,
-) -> Trajectory:
+def _gaussian(
+    layout: Layout, transport: TriangularMap | None, rows: Encoded, plan: Plan, key: PRNGKeyArray
+) -> AmountDensity:
+    """The law of the amounts before scores are learnt: a Gaussian, behind the map."""
+    u = transported(transport, layout, rows.state, rows.z)
+    gaussian = Gaussian.fit(layout, rows.state, u, rows.weight)
+    network = NoiseConditionalDensity(u.shape[1], sum(layout.num_tokens), plan.width, plan.depth, key=key)
+    least, largest = LEAST_SIGMA, next(iter(NOISE.values()))[1]
+    return AmountDensity(layout, transport, gaussian, network, jnp.log(jnp.array([least, largest])), jnp.zeros(()))
+
+
+def _amounts(layout: Layout, rows: Encoded, transport: TriangularMap | None) -> tuple[Data, Data | None]:
+    u = transported(transport, layout, rows.state, rows.z)
     active = layout.active_rows(rows.state)
-    plan = Plan.of(int(active.any(1).sum()), active.shape[1], max_iter)
-    init, walk = jr.split(key)
-    base, pattern = gaussian.base(layout, rows.state)
-    model = NoiseConditionalDensity(active.shape[1], sum(layout.num_tokens), plan.width, plan.depth, key=init)
-    group = np.unique(rows.state, axis=0, return_inverse=True)[1].ravel().astype(np.int32)
-    order = np.lexsort((rows.z[:, 0], pattern))
-    data, held_out = _split(
-        (pattern, rows.z.astype(np.float32), rows.state, group),
-        _column_weight(active, rows.weight),
-        rows.held_out,
-        order,
+    pattern, group = (
+        np.unique(a, axis=0, return_inverse=True)[1].ravel() for a in (np.packbits(active, 1), rows.state)
     )
-    descent = Descent(plan.batch_size, plan.num_steps, plan.step_size, plan.weight_decay)
-    objective = Denoise(Dual(LEVEL_WEIGHT), base, jnp.asarray(log_sigma))
-    return descend(objective, model, data, held_out, descent, walk, stage="amounts", seconds=seconds, callback=callback)
+    arrays = pattern.astype(np.int32), u.astype(np.float32), rows.state, group.astype(np.int32)
+    return _split(arrays, _column_weight(active, rows.weight), rows.held_out, np.lexsort((u[:, 0], pattern)))
+
+
+def _held_out(amounts: AmountDensity, rows: Encoded) -> float:
+    """The mean log density of held-out rows; of all if none are held out."""
+    chosen = rows.held_out if rows.held_out.any() else np.ones_like(rows.held_out)
+    return float(np.average(amounts.log_prob(rows.state[chosen], rows.z[chosen]), weights=rows.weight[chosen]))
 
 
 def _split(

@@ -8,13 +8,14 @@ so that their means over the same held-out rows compare with ours. Columns are n
   positive amounts are jointly normal. `GaussianPerPattern` is the stronger form, with a normal law for each pattern.
 * `KernelLog1p`: scikit-learn's KernelDensity on log(1 + x), as a person would use it; it puts no mass on an atom, so
   that its log density is of another kind and is not reported.
+* `KernelCells`: the amounts of a table that is recorded in steps, each column alone, as probabilities of its values.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtr
 from sklearn.neighbors import KernelDensity
 
 LOG_2_PI = np.log(2 * np.pi)
@@ -135,6 +136,43 @@ class KernelLog1p:
 
     def sample(self, n: int, seed: int) -> NDArray:
         return np.expm1(self.density.sample(n, random_state=seed) * self.scale + self.centre)
+
+
+class KernelCells:
+    r"""Of each column alone, $P(v \mid v > 0) = (F(\log(v + s/2)) - F(\log(v - s/2)))\,/\,(1 - F(\log(s/2)))$.
+
+    s is the step of recording and F the normal-kernel law of the logs of the positive amounts. Of Silverman's width
+    times 1/4, 1/2, 1 and 2 a column takes the best on a fifth of its amounts, held out.
+    """
+
+    name = "independent kernel densities of the amounts"
+
+    def fit(self, x: NDArray, step: NDArray, seed: int = 0) -> KernelCells:
+        self.step, rng = step, np.random.default_rng(seed)
+        self.logs = [np.log(rng.permutation(column[column > 0])) for column in x.T]
+        self.width = [self._width(j) for j in range(x.shape[1])]
+        return self
+
+    def log_prob(self, x: NDArray) -> NDArray:
+        """The sum over each row's positive values."""
+        out = np.zeros(x.shape)
+        for j, column in enumerate(x.T):
+            there = column > 0
+            out[there, j] = self._log_cells(j, column[there], self.logs[j], self.width[j])
+        return out.sum(1)
+
+    def _width(self, j: int) -> float:
+        few, rest = np.split(self.logs[j], [len(self.logs[j]) // 5])
+        widths = _silverman(rest) * np.array([0.25, 0.5, 1.0, 2.0])
+        return max(widths, key=lambda width: self._log_cells(j, np.exp(few), rest, width).sum())
+
+    def _log_cells(self, j: int, values: NDArray, logs: NDArray, width: float) -> NDArray:
+        half = self.step[j] / 2
+        cells, index = np.unique(values, return_inverse=True)
+        edges = np.log(np.stack([np.maximum(cells - half, half), cells + half]))
+        mass = np.diff(ndtr((edges[..., None] - logs) / width).mean(-1), axis=0)[0]
+        above = ndtr((logs - np.log(half)) / width).mean()
+        return np.log(np.maximum(mass, 1e-300) / above)[index]
 
 
 def _silverman(x: NDArray) -> float:

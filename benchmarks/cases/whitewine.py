@@ -1,0 +1,5 @@
+"""White wine (UCI): 4,898 rows of physical and chemical measurements; ours beside flows in the same time."""
+
+from benchmarks import continuous
+
+METRICS, FLOORS, notes, measure = continuous.case("whitewine")

@@ -1,0 +1,223 @@
+r"""The law of a table's amounts given the state, $p(z \mid s)$: a triangular map, then a noise-conditional density.
+
+$$\log p(z \mid s) = \log p(u \mid s) + \log|\det \partial u/\partial z|, \qquad u = T(z; s).$$
+
+The map takes up what is sharp, the scores what it left; without a map $u = z$. All is evaluated in blocks of rows of
+one size, so that one program is compiled, a row's value does not depend on the rows beside it, and memory does not grow
+with the table. Row i draws with `fold_in(key, i)`.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from numpy.typing import NDArray
+
+from ptilde.models import NoiseConditionalDensity, Stratum, TriangularMap
+from ptilde.normalizer import effective_sample_size, importance
+from ptilde.samplers import ProbabilityFlow
+from ptilde.strata import MOST_ROTATION, Base, Gaussian, Layout
+
+BLOCK = 1024
+LEAST_EFFECTIVE = 4000  # draws: the log mass is then known to about 1.5 %
+
+
+class AmountDensity(eqx.Module):
+    """The law of the amounts given the state.
+
+    Args:
+        layout: which tokens put which amounts to use.
+        transport: the map $T$; None for none.
+        gaussian: what the transported amounts start from.
+        network: their law.
+        log_sigma: the least and the largest noise level.
+        log_mass: what the network's log density at the least level is too high by, on average over the states.
+    """
+
+    layout: Layout
+    transport: TriangularMap | None
+    gaussian: Gaussian
+    network: NoiseConditionalDensity
+    log_sigma: Float[Array, " 2"]
+    log_mass: Float[Array, ""]
+
+    def log_prob(self, state: NDArray[np.int32], z: NDArray[Any]) -> NDArray[np.float64]:
+        """(n,) log density of amounts (n, d) given states (n, K): one forward pass."""
+        return self._rows(_one_pass, state, z)
+
+    def flow_log_prob(
+        self, state: NDArray[np.int32], z: NDArray[Any], key: PRNGKeyArray
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(n,) log density by the probability-flow ODE, and an estimate (n,) of its numerical error."""
+        return self._rows(_flow_density, state, z, row_keys(key, len(state)))
+
+    def gradient(self, state: NDArray[np.int32], z: NDArray[Any]) -> NDArray[np.float64]:
+        """(n, d) gradient of the log density; 0 where a column is not in its body."""
+        return self._rows(_gradient, state, z)
+
+    def sample(self, state: NDArray[np.int32], key: PRNGKeyArray) -> NDArray[np.float64]:
+        """(n, d) amounts given states (n, K)."""
+        return self._rows(_draw, state, row_keys(key, len(state)))
+
+    def log_ratio(self, state: NDArray[np.int32], key: PRNGKeyArray) -> NDArray[np.float64]:
+        """(n,) log of one-pass density over true density at rows drawn by the flow: its exponential has mean Z."""
+        return self._rows(_log_ratio, state, row_keys(key, len(state)))
+
+    def calibrated(self, state: NDArray[np.int32], key: PRNGKeyArray) -> "AmountDensity":
+        r"""The same law with the mass that its density has over the given states brought to 1.
+
+        $\int p(u, \sigma)\,du = \mathbb E[p(u, \sigma)/g(u)]$ with draws of the Gaussian base $g$, blurred alike. Where
+        few draws carry the mean, the estimate is worth nothing and the law stays as it is.
+        """
+        state = state[self.layout.active_rows(state).any(1)]
+        if len(state) < LEAST_EFFECTIVE:
+            return self
+        ratio = self._rows(_base_ratio, state, row_keys(key, len(state)))
+        if effective_sample_size(ratio) < LEAST_EFFECTIVE:
+            return self
+        return eqx.tree_at(lambda a: a.log_mass, self, self.log_mass + importance(ratio).value)
+
+    def _rows(self, function: Callable, state: NDArray[np.int32], *arrays: Any) -> Any:
+        """Apply a compiled function of (law, pattern, state, *arrays) to rows."""
+        parts = []
+        for rows in self._spans(len(state)):
+            base, pattern = self.gaussian.base(self.layout, state[rows])
+            law = partial(function, _Law(self.transport, self.network, base, self.log_sigma, self.log_mass))
+            parts.append(in_blocks(law, len(pattern), pattern, state[rows], *(a[rows] for a in arrays)))
+        return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+    def _spans(self, n: int) -> Iterator[slice]:
+        """Spans of rows whose patterns, were they all different, fit the limit of the rotations."""
+        d = len(self.layout.bodies)
+        size = max(BLOCK, MOST_ROTATION // d**2 // BLOCK * BLOCK)
+        return (slice(a, a + size) for a in range(0, max(n, 1), size))
+
+
+def transported(
+    transport: TriangularMap | None, layout: Layout, state: NDArray[np.int32], z: NDArray[Any]
+) -> NDArray[np.float64]:
+    """(n, d) amounts (n, d) as the map sends them."""
+    return z if transport is None else in_blocks(partial(_transported, transport, layout), len(state), state, z)
+
+
+def row_keys(key: PRNGKeyArray, n: int) -> Any:
+    """A key for each of n rows, which does not depend on n."""
+    return jax.vmap(partial(jr.fold_in, key))(jnp.arange(-(-n // BLOCK) * BLOCK))[:n]
+
+
+def in_blocks(call: Callable, n: int, *arrays: Any) -> Any:
+    """A compiled function of blocks of rows, over any number of rows."""
+    parts = []
+    for start in range(0, n, BLOCK):
+        block = [a[start : start + BLOCK] for a in arrays]
+        padding = BLOCK - len(block[0])
+        out = call(*(_padded(a, padding) for a in block))
+        parts.append(jax.tree.map(lambda a: np.asarray(a)[: BLOCK - padding], out))  # noqa: B023
+    joined = jax.tree.map(lambda *a: np.concatenate(a), *parts)
+    return jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, joined)
+
+
+def _padded(a: Any, padding: int) -> Any:
+    if isinstance(a, jax.Array):  # keys
+        return jnp.concatenate([a, jnp.broadcast_to(a[-1:], (padding, *a.shape[1:]))]) if padding else a
+    a = a.astype(np.float32) if a.dtype == np.float64 else a
+    return np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1)) if padding else a
+
+
+class _Law(eqx.Module):
+    """The law in the form that compiled functions take: with the base on the patterns of the rows at hand."""
+
+    transport: TriangularMap | None
+    network: NoiseConditionalDensity
+    base: Base
+    levels: Float[Array, " 2"]
+    log_mass: Float[Array, ""]
+
+    def forward(self, tokens: Array, z: Array) -> tuple[Array, Array]:
+        r"""$u$, and $\log|\det \partial u/\partial z|$."""
+        if self.transport is None:
+            return z, jnp.zeros(len(z))
+        return self.transport(z, *self.base.layout.features(tokens))
+
+    def inverse(self, tokens: Array, u: Array) -> Array:
+        """The rows that the map sends to u."""
+        return u if self.transport is None else self.transport.inverse(u, *self.base.layout.features(tokens))
+
+    def at(self, pattern: Array, tokens: Array) -> tuple[Callable, Stratum]:
+        """For one row's state the noise-conditional log density, (u, log σ) ↦ nats, and the stratum."""
+        stratum = self.base.stratum(tokens, pattern)
+        return (lambda u, level: self.network(u, level, stratum)), stratum
+
+
+@eqx.filter_jit
+def _transported(transport: TriangularMap, layout: Layout, tokens: Array, z: Array) -> Array:
+    return transport(z, *layout.features(tokens))[0]
+
+
+@eqx.filter_jit
+def _one_pass(law: _Law, pattern: Array, tokens: Array, z: Array) -> Array:
+    def one(pattern: Array, tokens: Array, u: Array) -> Array:
+        log_density, stratum = law.at(pattern, tokens)
+        return jnp.where(jnp.any(stratum.active > 0), log_density(u, law.levels[0]) - law.log_mass, 0.0)
+
+    u, log_slope = law.forward(tokens, z)
+    return jax.vmap(one)(pattern, tokens, u) + log_slope
+
+
+@eqx.filter_jit
+def _gradient(law: _Law, pattern: Array, tokens: Array, z: Array) -> Array:
+    active = jax.vmap(law.base.layout.active)(tokens)
+    return active * jax.grad(lambda z: jnp.sum(_one_pass(law, pattern, tokens, z)))(z)
+
+
+@eqx.filter_jit
+def _flow_density(law: _Law, pattern: Array, tokens: Array, z: Array, keys: Array) -> tuple[Array, Array]:
+    def one(pattern: Array, tokens: Array, u: Array, key: Array) -> tuple[Array, Array]:
+        log_density, stratum = law.at(pattern, tokens)
+        low, high = law.levels
+        at_high = lambda u: stratum.log_density(u, jnp.exp(high))  # noqa: E731
+        return ProbabilityFlow().log_density(log_density, at_high, stratum.active * u, low, high, key)
+
+    u, log_slope = law.forward(tokens, z)
+    value, error = jax.vmap(one)(pattern, tokens, u, keys)
+    return value + log_slope, error
+
+
+@eqx.filter_jit
+def _draw(law: _Law, pattern: Array, tokens: Array, keys: Array) -> Array:
+    def one(pattern: Array, tokens: Array, key: Array) -> Array:
+        log_density, stratum = law.at(pattern, tokens)
+        start = stratum.draw(jnp.exp(law.levels[1]), jr.normal(key, stratum.active.shape))
+        return stratum.active * ProbabilityFlow()(log_density, start, *law.levels)
+
+    return law.inverse(tokens, jax.vmap(one)(pattern, tokens, keys))
+
+
+@eqx.filter_jit
+def _base_ratio(law: _Law, pattern: Array, tokens: Array, keys: Array) -> Array:
+    def one(pattern: Array, tokens: Array, key: Array) -> Array:
+        log_density, stratum = law.at(pattern, tokens)
+        sigma = jnp.exp(law.levels[0])
+        u = stratum.draw(sigma, jr.normal(key, stratum.active.shape))
+        return log_density(u, law.levels[0]) - law.log_mass - stratum.log_density(u, sigma)
+
+    return jax.vmap(one)(pattern, tokens, keys)
+
+
+@eqx.filter_jit
+def _log_ratio(law: _Law, pattern: Array, tokens: Array, keys: Array) -> Array:
+    def one(pattern: Array, tokens: Array, key: Array) -> Array:
+        log_density, stratum = law.at(pattern, tokens)
+        low, high = law.levels
+        start = stratum.draw(jnp.exp(high), jr.normal(key, stratum.active.shape))
+        end, stretch = ProbabilityFlow().stretch(log_density, start, low, high)
+        ratio = log_density(end, low) - law.log_mass - (stratum.log_density(start, jnp.exp(high)) - stretch)
+        return jnp.where(jnp.any(stratum.active > 0), ratio, 0.0)
+
+    return jax.vmap(one)(pattern, tokens, keys)

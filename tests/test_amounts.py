@@ -1,0 +1,147 @@
+"""The law of the amounts: exact at the Gaussian start, behind a map too, the same for a row whatever lies beside it."""
+
+import equinox as eqx
+import jax.random as jr
+import numpy as np
+import pytest
+from gaussian_strata import COVARIANCE
+from joint_densities import AT_TIMES, LAYOUT, LOW, amount_density, rows
+from scipy.stats import kstest, multivariate_normal
+
+from ptilde import amounts
+from ptilde.amounts import BLOCK, transported
+from ptilde.normalizer import importance
+
+
+@pytest.fixture(scope="module")
+def bent():
+    """Gaussian behind a map."""
+    return amount_density(bend=0.2)
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """Scores of no Gaussian, behind a map."""
+    return amount_density(scale=0.2, bend=0.2)
+
+
+def without_map(model):
+    return eqx.tree_at(lambda m: m.transport, model, None)
+
+
+def log_slope(model, state, z):
+    """log |det ∂u/∂z| by the map itself."""
+    return np.asarray(eqx.filter_jit(lambda m, s, z: m.transport(z, *m.layout.features(s))[1])(model, state, z))
+
+
+def gaussian_of(model, state):
+    """Of each row the active columns, and the law of their amounts at the start, by scipy."""
+    hot = np.concatenate([np.ones((len(state), 1))] + [np.eye(n)[state[:, k]] for k, n in enumerate((3, 2))], 1)
+    for mean, on in zip(hot @ model.gaussian.coefficients.T, LAYOUT.active_rows(state), strict=True):
+        yield on, multivariate_normal(mean[on], COVARIANCE[np.ix_(on, on)] + LOW**2 * np.eye(on.sum()))
+
+
+def test_at_the_start_it_is_the_gaussian_of_the_state(bent):
+    state, z = rows(50)
+    exact = [law.logpdf(z[on]) for (on, law), z in zip(gaussian_of(bent, state), z, strict=True)]
+    np.testing.assert_allclose(without_map(bent).log_prob(state, z), exact, rtol=1e-4, atol=1e-4)  # float32
+
+
+def test_behind_a_map_it_is_the_density_of_what_the_map_makes_times_its_slope(moved):
+    state, z = rows(200)
+    u = transported(moved.transport, LAYOUT, state, z)
+    assert np.abs(u - z).max() > 0.5  # the map does something
+    expected = without_map(moved).log_prob(state, u) + log_slope(moved, state, z)
+    np.testing.assert_allclose(moved.log_prob(state, z), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_its_gradient_is_that_of_the_density_map_included(moved):
+    state, z = rows(200)
+    step, gradient = 0.02, np.zeros(z.shape)  # differences of fourth order: rounding of 1e-6 in log p becomes 1e-4
+    for j in range(3):
+        ahead = [moved.log_prob(state, z + k * step * np.eye(3)[j]) for k in (1, -1, 2, -2)]
+        gradient[:, j] = (8 * (ahead[0] - ahead[1]) - (ahead[2] - ahead[3])) / (12 * step)
+    found, active = moved.gradient(state, z), LAYOUT.active_rows(state)
+    assert np.all(found[~active] == 0) and np.all(found[active] != 0)
+    np.testing.assert_allclose(found, gradient, rtol=0.01, atol=0.01)
+
+
+def test_the_flow_is_another_route_to_the_same_density(bent):
+    state, z = rows(20)
+    value, error = bent.flow_log_prob(state, z, jr.key(0))
+    np.testing.assert_allclose(value, bent.log_prob(state, z), rtol=1e-3)
+    assert np.all(np.abs(value - bent.log_prob(state, z)) <= 2 * error + 1e-3)
+
+
+def test_a_value_does_not_depend_on_the_rows_beside_it(moved):
+    state, z = rows(BLOCK + 7)
+    whole = moved.log_prob(state, z)
+    np.testing.assert_array_equal(moved.log_prob(state[::-1], z[::-1])[::-1], whole)
+    # With fewer patterns the base has another layout: the same up to rounding.
+    np.testing.assert_allclose(moved.log_prob(state[-3:], z[-3:]), whole[-3:], rtol=1e-5, atol=1e-5)
+
+
+def test_spans_that_bound_the_memory_change_nothing(moved, monkeypatch):
+    state, z = rows(3 * BLOCK)
+    whole = moved.log_prob(state, z)
+    monkeypatch.setattr(amounts, "MOST_ROTATION", 1)
+    assert len(list(moved._spans(len(z)))) == 3
+    np.testing.assert_allclose(moved.log_prob(state, z), whole, rtol=1e-6, atol=1e-6)
+
+
+def test_the_map_sends_draws_to_draws_of_the_law_behind_it(bent):
+    state = rows(2000)[0]
+    z = bent.sample(state, jr.key(0))
+    np.testing.assert_array_equal(z[~LAYOUT.active_rows(state)], 0)
+
+    def p_value(u):
+        whitened = [
+            np.linalg.solve(np.linalg.cholesky(law.cov), u[on] - law.mean)
+            for (on, law), u in zip(gaussian_of(bent, state), u, strict=True)
+        ]
+        return kstest(np.concatenate(whitened), "norm").pvalue
+
+    assert p_value(transported(bent.transport, LAYOUT, state, z)) > 1e-5
+    assert p_value(z) < 1e-5
+
+
+def signal(state, layout=LAYOUT):
+    """Σr of the active block of each state: tr C(C + σ²I)⁻¹."""
+    blocks = [COVARIANCE[: len(on), : len(on)][np.ix_(on, on)] for on in layout.active_rows(state)]
+    return np.array([np.trace(b @ np.linalg.inv(b + LOW**2 * np.eye(len(b)))) for b in blocks])
+
+
+def tilted(model, state):
+    """The model with a level head of 0.1, and by how much that lifts log p in each state."""
+    head = np.float32([0.0] * len(model.layout.bodies) + [0.1])
+    lift = 0.1 * np.sqrt(signal(state, model.layout)) * (1 + np.log1p(LOW**-2.0))
+    return eqx.tree_at(lambda m: m.network.network.last.bias, model, head), lift
+
+
+def test_the_ratio_certifies_a_density_that_is_normalised_and_measures_one_that_is_not(bent):
+    state = rows(2000)[0]
+    wrong, lift = tilted(bent, state)
+
+    def off(model, expected):
+        value, error = importance(model.log_ratio(state, jr.key(7)))
+        return abs(value - expected) / (error + 1e-4)
+
+    assert off(bent, 0.0) < 4.5  # false alarm 7e-6
+    assert off(bent, 0.02) > 4.5
+    assert off(wrong, np.log(np.mean(np.exp(lift)))) < 4.5
+
+
+def test_the_mass_is_brought_to_one_if_there_are_draws_enough_to_know_it(bent):
+    state, z = rows(6000)
+    wrong, lift = tilted(bent, state)
+    right = wrong.calibrated(state, jr.key(0))
+    np.testing.assert_allclose(right.log_mass, np.log(np.mean(np.exp(lift))), rtol=1e-3)
+    lower = wrong.log_prob(state, z) - right.log_prob(state, z)
+    np.testing.assert_allclose(lower, right.log_mass, rtol=1e-3)
+    assert wrong.calibrated(state[:3000], jr.key(0)).log_mass == 0
+
+
+def test_states_without_amounts_do_not_count_in_the_mass():
+    state = np.arange(12_000, dtype=np.int32)[:, None] % 2
+    wrong, lift = tilted(amount_density(layout=AT_TIMES), state)
+    np.testing.assert_allclose(wrong.calibrated(state, jr.key(0)).log_mass, lift[1], rtol=1e-3)
