@@ -1,14 +1,15 @@
 """From encoded rows to a fitted joint density: what is held out, how large, how long.
 
-Three descents: the law of the states by cross-entropy, a triangular map of the amounts to N(0, I) by maximum
-likelihood, and the law of the amounts as the map leaves them by dual score matching. Held-out rows decide whether there
-is a map at all, and whether the scores that were learnt are an improvement on the Gaussian that they began from.
+The law of the states is learnt by cross-entropy. That of the amounts is learnt twice: by dual score matching as they
+are, and as a triangular map leaves them that maximum likelihood has brought near N(0, I). The map takes up what is
+sharp, where columns nearly determine each other; where nothing is, it follows single rows. Held-out rows decide.
 
 The sizes are chosen from the data by the rules of `Plan.of`; a person gives steps or seconds instead.
 """
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -31,32 +32,31 @@ from ptilde.tabular.states import StateDensity
 # Of the level term. 1, 2 and 3 give the same held-out log density; more ties one-pass and ODE density closer together.
 LEVEL_WEIGHT = 2.0
 # The least σ, as a share of the narrowest direction of the data, and the largest. At 8 the Gaussian base, which has the
-# data's mean and covariance, differs from blurred data in terms of order σ⁻³. What a map has brought near N(0, I) may
-# do with fewer levels, which are then learnt better: both are tried.
-NOISE = {"amounts": (0.03, 8.0), "amounts, less noise": (0.1, 2.5)}
+# data's mean and covariance, differs from blurred data in terms of order σ⁻³. What a map has brought near N(0, I) does
+# with fewer levels, which are then learnt better.
+NOISE, NOISE_MAPPED = (0.03, 8.0), (0.1, 2.5)
 LEAST_SIGMA = 0.003
 CALIBRATION_DRAWS = 50_000
 STEP_SIZE, MAP_STEP_SIZE, WEIGHT_DECAY = 2e-3, 5e-3, 0.1
 # Steps. Where a map can only follow single rows, the best one lies early: a slow start lets it be found.
 MAP_WARM_UP = 1000
-# Of the seconds that are left, what the states and the map may take.
-STATES_SHARE, MAP_SHARE = 0.25, 0.6
-# Nats a row on held-out rows: a map that gains less is left out.
-WORTH_A_MAP = 0.01
+# Of the seconds that are left, what each descent may take; the last takes the rest.
+STATES_SHARE, SCORES_SHARE, MAP_SHARE = 0.25, 0.2, 0.7
 HELD_OUT_SHARE = 0.1
 FEW_ROWS = 100  # below it nothing is held out
 ROWS_PER_PAIR = 10  # of tokens, from which on a law of states is learnt without holding rows out
 
 
 class Plan(NamedTuple):
-    """Sizes of the networks, and the descents of the law of the states, of the map and of the scores."""
+    """Sizes of the networks, and the descents: of the states, of the scores, of the map, of the scores behind it."""
 
     width: int
     depth: int
     map_width: int
     states: Descent
-    map: Descent
     scores: Descent
+    map: Descent
+    mapped: Descent
 
     @classmethod
     def of(cls, num_rows: int, num_columns: int, max_iter: int | str) -> "Plan":
@@ -69,9 +69,10 @@ class Plan(NamedTuple):
             2,
             64 if num_columns <= 32 else 32,
             states=Descent(512, long, STEP_SIZE, WEIGHT_DECAY),
+            # Normalisation settles as the step size falls to zero: scores are learnt to the end.
+            scores=Descent(512, long, STEP_SIZE, WEIGHT_DECAY, patience=1.0),
             map=Descent(512, long, MAP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.25),
-            # Normalisation settles as the step size falls to zero: the scores are learnt to the end.
-            scores=Descent(512, short, STEP_SIZE, WEIGHT_DECAY, patience=1.0),
+            mapped=Descent(512, short, STEP_SIZE, WEIGHT_DECAY, patience=1.0),
         )
 
 
@@ -89,6 +90,11 @@ class Encoded(NamedTuple):
     z: NDArray[Any]
     weight: NDArray[np.float64]
     held_out: NDArray[np.bool_]
+
+    @property
+    def judges(self) -> NDArray[np.bool_]:
+        """(n,) held-out rows that have weight."""
+        return self.held_out & (self.weight > 0)
 
 
 def held_out_rows(n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -136,32 +142,30 @@ def train(
         independent = _independent(layout, rows, plan, init)
         states = fit("states", share, plan.states, Unmask(), independent, _states(layout, rows))
     if layout.bodies:
-        plan = Plan.of(int(layout.active_rows(rows.state).any(1).sum()), len(layout.bodies), max_iter)
-        amounts = _gaussian(layout, None, rows, plan, init)
-        if rows.held_out.any():
-            identity = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, key=init)
-            data = _amounts(layout, rows, None)
-            transport = fit("map", MAP_SHARE, plan.map, Likelihood(layout), identity, data)
-            mapped = _gaussian(layout, transport, rows, plan, init)
-            amounts = mapped if _held_out(mapped, rows) > _held_out(amounts, rows) + WORTH_A_MAP else amounts
-        amounts = max(_learnt(amounts, rows, plan, fit, init), key=lambda law: _held_out(law, rows))
+        amounts = max(_laws(layout, rows, max_iter, fit, init), key=lambda law: _held_out(law, rows))
     return jax.tree.map(np.asarray, JointDensity(states, amounts)), histories
 
 
-def _learnt(
-    start: AmountDensity, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray
-) -> Iterator[AmountDensity]:
-    """The law as it starts, then with scores learnt at the noise levels that are worth trying."""
-    yield start
+def _laws(layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNGKeyArray) -> Iterator[AmountDensity]:
+    """The laws of the amounts that are tried."""
+    plan = Plan.of(int(layout.active_rows(rows.state).any(1).sum()), len(layout.bodies), max_iter)
+    few = not rows.judges.any()
+    yield (start := _gaussian(layout, None, NOISE, rows, plan, key))
+    yield _scored(start, rows, partial(fit, "amounts", 1.0 if few else SCORES_SHARE, plan.scores), key)
+    if few:  # nothing would tell what a map has learnt from the rows that it follows
+        return
+    identity = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, key=key)
+    transport = fit("map", MAP_SHARE, plan.map, Likelihood(layout), identity, _amounts(layout, rows, None))
+    yield (start := _gaussian(layout, transport, NOISE_MAPPED, rows, plan, key))
+    yield _scored(start, rows, partial(fit, "amounts, mapped", 1.0, plan.mapped), key)
+
+
+def _scored(start: AmountDensity, rows: Encoded, fit: Callable, key: PRNGKeyArray) -> AmountDensity:
+    """The law with scores learnt by dual score matching, and its mass brought to 1."""
     base, data = start.gaussian.base(start.layout, rows.state)[0], _amounts(start.layout, rows, start.transport)
-    tried = list(NOISE.items())[: 2 if start.transport else 1]
-    for i, (stage, (share, largest)) in enumerate(tried):
-        least = max(share * start.gaussian.least_spread, LEAST_SIGMA)
-        law = eqx.tree_at(lambda a: a.log_sigma, start, jnp.log(jnp.array([least, largest])))
-        denoise = Denoise(Dual(LEVEL_WEIGHT), base, law.log_sigma)
-        network = fit(stage, 1 / (len(tried) - i), plan.scores, denoise, law.network, data)
-        learnt = eqx.tree_at(lambda a: a.network, law, network)
-        yield learnt.calibrated(rows.state[np.linspace(0, len(rows.state) - 1, CALIBRATION_DRAWS).astype(int)], key)
+    network = fit(Denoise(Dual(LEVEL_WEIGHT), base, start.log_sigma), start.network, data)
+    some = np.linspace(0, len(rows.state) - 1, CALIBRATION_DRAWS).astype(int)
+    return eqx.tree_at(lambda a: a.network, start, network).calibrated(rows.state[some], key)
 
 
 def _independent(layout: Layout, rows: Encoded, plan: Plan, key: PRNGKeyArray) -> StateDensity:
@@ -178,14 +182,19 @@ def _states(layout: Layout, rows: Encoded) -> tuple[Data, Data | None]:
 
 
 def _gaussian(
-    layout: Layout, transport: TriangularMap | None, rows: Encoded, plan: Plan, key: PRNGKeyArray
+    layout: Layout,
+    transport: TriangularMap | None,
+    noise: tuple[float, float],
+    rows: Encoded,
+    plan: Plan,
+    key: PRNGKeyArray,
 ) -> AmountDensity:
-    """The law of the amounts before scores are learnt: a Gaussian, behind the map."""
+    """The law of the amounts before scores are learnt: a Gaussian, behind a map if there is one."""
     u = transported(transport, layout, rows.state, rows.z)
     gaussian = Gaussian.fit(layout, rows.state, u, rows.weight)
     network = NoiseConditionalDensity(u.shape[1], sum(layout.num_tokens), plan.width, plan.depth, key=key)
-    least, largest = LEAST_SIGMA, next(iter(NOISE.values()))[1]
-    return AmountDensity(layout, transport, gaussian, network, jnp.log(jnp.array([least, largest])), jnp.zeros(()))
+    log_sigma = jnp.log(jnp.array([max(noise[0] * gaussian.least_spread, LEAST_SIGMA), noise[1]]))
+    return AmountDensity(layout, transport, gaussian, network, log_sigma, jnp.zeros(()))
 
 
 def _amounts(layout: Layout, rows: Encoded, transport: TriangularMap | None) -> tuple[Data, Data | None]:
@@ -200,7 +209,7 @@ def _amounts(layout: Layout, rows: Encoded, transport: TriangularMap | None) -> 
 
 def _held_out(amounts: AmountDensity, rows: Encoded) -> float:
     """The mean log density of held-out rows; of all if none are held out."""
-    chosen = rows.held_out if rows.held_out.any() else np.ones_like(rows.held_out)
+    chosen = rows.judges if rows.judges.any() else np.ones_like(rows.held_out)
     return float(np.average(amounts.log_prob(rows.state[chosen], rows.z[chosen]), weights=rows.weight[chosen]))
 
 
