@@ -25,8 +25,6 @@ from ptilde.samplers import ProbabilityFlow
 from ptilde.strata import MOST_ROTATION, Base, Gaussian, Layout
 
 BLOCK = 1024
-# A mass that is not known to this is left alone: what least squares leave is of this order.
-LARGEST_MASS_ERROR = 0.003
 
 
 class AmountDensity(eqx.Module):
@@ -73,14 +71,14 @@ class AmountDensity(eqx.Module):
     def calibrated(self, state: NDArray[np.int32], key: PRNGKeyArray) -> "AmountDensity":
         r"""The same law with the mass that its density has over the given states brought to 1.
 
-        $\int p(u, \sigma)\,du = \mathbb E[p(u, \sigma)/g(u)]$ with draws of the Gaussian base $g$, blurred alike. Where
-        its standard error is not small, as it is with modes far apart, the law stays as it is.
+        $\int p(u, \sigma)\,du = \mathbb E[p(u, \sigma)/g(u)]$ with draws of the Gaussian base $g$, blurred alike. A
+        mass that is within three standard errors of 1 is left alone.
         """
         state = state[self.layout.active_rows(state).any(1)]
         if len(state) < 2:
             return self
         mass = importance(self._rows(_base_ratio, state, row_keys(key, len(state))))
-        if not mass.standard_error < LARGEST_MASS_ERROR:
+        if not abs(mass.value) > 3 * mass.standard_error:
             return self
         return eqx.tree_at(lambda a: a.log_mass, self, self.log_mass + mass.value)
 
