@@ -6,7 +6,9 @@ A case is a module of `benchmarks.cases` with
 * `measure(seed, options, picture) -> {row name: {metric: number}}`: fit, draw and score ours and the peers on the split
   of that seed, and draw the picture when a path is given;
 * `METRICS`: metric to what it says; `FLOORS`: what ours must reach;
-* `notes() -> [sentence]` if there is more to say about the table.
+* `notes() -> [sentence]` if there is more to say about the table;
+* `TABLES`: {title: [metric]} if its rows, then named "title: name", stand in several tables;
+* `SEEDS` if not three of them are run unless a person says so.
 
 Each seed runs in a process of its own, so that times include the compiler's work (with its cache warm or not, as it
 is on the machine) and the peak of memory belongs to one fit.
@@ -91,6 +93,9 @@ def clock() -> Clock:
 
 def peak_memory() -> float:
     """The most memory that this process has held so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what `getrusage` says there has been handed on by the process that started this one
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if sys.platform != "darwin" else peak / 1024**2
 
@@ -145,6 +150,7 @@ def run(case: str, seeds: list[int], options: Options, out: Path) -> dict:
         "machine": machine(),
         "versions": versions(),
         "metrics": module.METRICS,
+        "tables": getattr(module, "TABLES", {"": list(module.METRICS)}),
         "rows": rows,
         "floors": [held(floor, medians) for floor in module.FLOORS],
         "by_seed": {str(seed): value for seed, value in by_seed.items()},
@@ -174,8 +180,7 @@ def summarise(by_seed: dict[int, Rows]) -> dict[str, dict[str, dict[str, float]]
 
 
 def markdown(result: dict) -> str:
-    """The table of a result: a line for each model, then the floors."""
-    metrics = list(result["metrics"])
+    """The tables of a result: a line for each model, then the floors."""
     where = result["machine"]
     lines = [f"# {result['title']}", ""]
     lines += [f"Seeds {', '.join(map(str, result['seeds']))}; median (least … largest). "]
@@ -184,11 +189,16 @@ def markdown(result: dict) -> str:
     chosen = ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
     lines += ["", f"Limits of the fit: {chosen or 'the defaults'}.", ""]
     lines += [*result["notes"], ""] if result["notes"] else []
-    lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    for name, row in result["rows"].items():
-        cells = (_cell(row.get(metric), len(result["seeds"])) for metric in metrics)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", *(f"* {metric}: {text}" for metric, text in result["metrics"].items()), ""]
+    for title, metrics in result["tables"].items():
+        head = f"{title}: " if title else ""
+        lines += [f"## {title}", ""] if title else []
+        lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+        for name, row in result["rows"].items():
+            if name.startswith(head):
+                cells = (_cell(row.get(metric), len(result["seeds"])) for metric in metrics)
+                lines.append(f"| {name.removeprefix(head)} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += [*(f"* {metric}: {text}" for metric, text in result["metrics"].items()), ""]
     lines += ["| floor | measured | |", "|---|---|---|"]
     for floor in result["floors"]:
         word = {True: "pass", False: "**fail**", None: "not measured"}[floor["pass"]]
@@ -215,7 +225,7 @@ def main() -> None:
     names = sorted(path.stem for path in (Path(__file__).parent / "cases").glob("[a-z]*.py"))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="+", choices=names, metavar="CASE", help=", ".join(names))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, help="0 1 2 unless the case says otherwise")
     parser.add_argument("--budget", type=float, help="seconds that a fit may take")
     parser.add_argument("--max-iter", type=int, help="steps of a fit")
     parser.add_argument("--peers", default=",".join(GROUPS), help="groups of peers beside ours (%(default)s)")
@@ -228,7 +238,8 @@ def main() -> None:
     options = Options(given.max_iter, given.budget, groups)
     missed = 0
     for case in given.cases:
-        result = run(case, given.seeds, options, given.out)
+        seeds = given.seeds or getattr(import_module(f"benchmarks.cases.{case}"), "SEEDS", [0, 1, 2])
+        result = run(case, seeds, options, given.out)
         (given.out / f"{case}.json").write_text(json.dumps(result, indent=1) + "\n")
         (given.out / f"{case}.md").write_text(markdown(result))
         print(markdown(result))

@@ -20,7 +20,7 @@ from model_files import put_together, take_apart
 from rich_fit import rich_table
 
 import ptilde
-from ptilde import ModelFileError, modelfile
+from ptilde import ModelFileError, Positive, Schema, modelfile
 from ptilde.joint import JointDensity
 from ptilde.models import TriangularMap
 from ptilde.tabular.frames import open_table
@@ -56,6 +56,20 @@ def test_so_does_one_with_every_kind_of_column_and_a_map(mapped_model, tmp_path)
     assert list(loaded.feature_names_in_) == list(rich_table().columns) and loaded.n_features_in_ == 8
     loaded.save(tmp_path / "again.ptilde")
     assert (tmp_path / "again.ptilde").read_bytes() == (tmp_path / "rich.ptilde").read_bytes()
+
+
+def test_so_does_one_of_heaped_numbers_whose_draws_are_as_heaped(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.gamma(3, 20, 400)
+    table = pd.DataFrame({"x": np.where(rng.random(400) < 0.7, np.ceil(x), x), "y": np.ceil(10 * x) / 10})
+    schema = Schema({"x": Positive((1, 0)), "y": Positive((1, 0.1))})
+    model = ptilde.ScoreDensity(schema, random_state=0, max_iter=20).fit(table)
+    model.save(tmp_path / "m.ptilde")
+    assert_same_model(model, ptilde.load(tmp_path / "m.ptilde"), table)
+    drawn = model.sample(2000)
+    assert abs(np.mean(drawn["x"] == np.rint(drawn["x"])) - 0.7) < 0.1
+    assert np.isfinite(model.score_samples(drawn)).all()
+    np.testing.assert_allclose(10 * drawn["y"], np.rint(10 * drawn["y"]), rtol=1e-12)
 
 
 @pytest.mark.parametrize("part", ["only numbers", "only choices"])

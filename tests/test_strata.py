@@ -39,6 +39,13 @@ def test_both_routes_to_the_active_columns_agree():
     assert by_row[:, 2].all()
 
 
+def test_every_token_from_the_first_of_a_body_on_puts_it_to_use():
+    layout = Layout((5,), ((0, 2),))  # two points, and a body of three levels
+    tokens = np.arange(5, dtype=np.int32)[:, None]
+    np.testing.assert_array_equal(layout.active_rows(tokens)[:, 0], [False, False, True, True, True])
+    np.testing.assert_array_equal(layout.features(jnp.asarray(tokens))[1][:, 0], [0, 0, 1, 1, 1])
+
+
 def exact_log_density(gaussian, state, z, sigma, covariance):
     """By scipy, on the active block of one row."""
     on = np.flatnonzero(LAYOUT.active_rows(state[None])[0])

@@ -34,7 +34,8 @@ class Layout(eqx.Module):
 
     Args:
         num_tokens: of each column with a choice.
-        bodies: for each amount the position and token in the state that put it to use; None if it always is.
+        bodies: for each amount the position in the state, and the token from which on it is put to use, for the levels
+            of a body are the last tokens of its column; None if it always is.
     """
 
     num_tokens: tuple[int, ...] = eqx.field(static=True)
@@ -44,12 +45,12 @@ class Layout(eqx.Module):
     def of(cls, encoder: Encoder) -> "Layout":
         """The layout of an encoder's rows."""
         position = {c.name: k for k, c in enumerate(encoder.choosing)}
-        bodies = [(position[c.name], c.body_token) if c.name in position else None for c in encoder.amounts]
+        bodies = [(position[c.name], c.body_token) if c.body_token else None for c in encoder.amounts]
         return cls(tuple(c.num_tokens for c in encoder.choosing), tuple(bodies))
 
     def active(self, tokens: Int[Array, " K"]) -> Float[Array, " d"]:
         """1 for each amount that the state puts to use."""
-        on = [jnp.asarray(True) if body is None else tokens[body[0]] == body[1] for body in self.bodies]
+        on = [jnp.asarray(True) if body is None else tokens[body[0]] >= body[1] for body in self.bodies]
         return jnp.stack(on).astype(jnp.float32)
 
     def features(self, tokens: Int[Array, "b K"]) -> tuple[Float[Array, "b m"], Float[Array, "b d"]]:
@@ -58,7 +59,7 @@ class Layout(eqx.Module):
 
     def active_rows(self, state: NDArray[np.int32]) -> NDArray[np.bool_]:
         """(n, d): the same for rows of states, in NumPy."""
-        on = [np.ones(len(state), bool) if b is None else state[:, b[0]] == b[1] for b in self.bodies]
+        on = [np.ones(len(state), bool) if b is None else state[:, b[0]] >= b[1] for b in self.bodies]
         return np.stack(on, 1) if on else np.zeros((len(state), 0), bool)
 
 

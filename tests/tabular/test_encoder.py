@@ -10,9 +10,12 @@ from scipy import stats
 
 from ptilde import Categorical, Count, Interval, Positive, Real, Schema, SemiContinuous
 from ptilde._validate import DataError
+from ptilde.strata import Layout
 from ptilde.tabular.encoder import Encoder
+from ptilde.tabular.levels import levels, steps_of
 
 steps = st.sampled_from([0.2, 0.01, 1 / 365.25, 5.0])
+several = st.sampled_from([(1.0, 0.5), (1.0, 0.1, 0.01), (0.5, 0.1, 0.0), (2.0, 0.0), (0.1, 1 / 300)])
 sizes = st.integers(1, 40)
 ATOMS = {"Real": (-1.5, 0.0, 2.0), "Positive": (0.0, 3.5, 250.0), "Interval": (0.0, 4.0, 10.0)}
 
@@ -22,6 +25,11 @@ def numbers(draw, body, size):
     """Values of a body, those on a grid as whole multiples."""
     if isinstance(body, Count):
         return np.array(draw(st.lists(st.integers(0, 10**6) | st.integers(0, 5), min_size=size, max_size=size)), float)
+    if isinstance(body.grid, tuple):
+        fine = [step for step in body.grid if step][-1]
+        values = [draw(numbers(type(body)(**{**body.__dict__, "grid": grid}), size)) for grid in (fine, None)]
+        free = draw(st.lists(st.booleans(), min_size=size, max_size=size)) if body.grid[-1] == 0 else False
+        return np.where(free, values[1], values[0])
     if body.grid is not None:
         low, high = {"Real": (-1000, 1000), "Positive": (1, 10**6)}.get(
             type(body).__name__, (0, int(10 / body.grid + 1e-9))
@@ -39,7 +47,7 @@ def numbers(draw, body, size):
 @st.composite
 def continuous(draw, size):
     """A body with values, perhaps with atoms (inside it and at its ends), perhaps with holes."""
-    grid, missing = draw(st.none() | steps), draw(st.booleans())
+    grid, missing = draw(st.none() | steps | several), draw(st.booleans())
     body = draw(st.sampled_from([Real(grid), Positive(grid), Interval(0.0, 10.0, grid), Count()]))
     values = draw(numbers(body, size))
     kind = type(body)(**{**body.__dict__, "missing": missing})
@@ -88,11 +96,12 @@ def assert_same(kind, got, wanted):
     np.testing.assert_array_equal(got[np.isin(wanted, atoms)], atoms)
     if isinstance(kind, Categorical | Count):
         np.testing.assert_array_equal(got, wanted)
-    elif kind.grid is not None:
+    elif steps_of(kind.grid)[-1] > 0:
         np.testing.assert_allclose(got, wanted, rtol=1e-15, atol=0)
     else:
         largest = np.nanmax(np.abs(wanted), initial=0.0)
-        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9 * largest)
+        noise = 1e-9 if kind.grid is None else 1e-7  # beside a grid this far from it is on it
+        np.testing.assert_allclose(got, wanted, rtol=noise, atol=1e-9 * largest)
 
 
 @settings(max_examples=150)
@@ -264,6 +273,67 @@ def test_frequent_counts_are_tokens_and_the_others_have_probabilities():
     rows = encoder.encode({"n": rest})
     assert np.all(rows.state == column.body_token)
     assert abs(np.exp(rows.log_slope + stats.norm.logpdf(rows.z[:, 0])).sum() - 1) < 1e-9
+
+
+def heaped_table(size=600):
+    rng = np.random.default_rng(0)
+    x = rng.gamma(2, 100, size)
+    step = np.array([100.0, 10.0, 0.0])[rng.choice(3, size, p=[0.5, 0.3, 0.2])]
+    x = np.where(step > 0, np.maximum(np.rint(x / np.where(step > 0, step, 1)), 1) * step, x)
+    return np.where(rng.random(size) < 0.2, 0.0, x), SemiContinuous((0.0,), Positive((100, 10, 0)), missing=True)
+
+
+def test_each_level_is_a_token_after_the_others_and_puts_the_amount_to_use():
+    x, kind = heaped_table()
+    x[:3] = np.nan
+    encoder = fit(Schema({"x": kind, "y": Real((1, 0.5))}), {"x": x, "y": np.arange(600) / 2})
+    names = ("0", "missing", "body", "body in steps of 10", "body, not rounded")
+    assert [c.labels for c in encoder.columns] == [names, ("body", "body in steps of 0.5")]
+    assert Layout.of(encoder).bodies == ((0, 2), None)
+    (token,) = encoder.encode({"x": x, "y": np.arange(600) / 2}).state[:, :1].T
+    np.testing.assert_array_equal(token[3:], np.where(x[3:] == 0, 0, 2 + levels(x[3:], kind.grid)))
+    np.testing.assert_array_equal(Layout.of(encoder).active_rows(token[:, None])[:, 0], token >= 2)
+
+
+def test_draws_are_on_the_level_of_their_token():
+    x, kind = heaped_table()
+    encoder, rng = fit(Schema({"x": kind}), {"x": x}), np.random.default_rng(1)
+    state = rng.integers(0, 5, (4000, 1)).astype(np.int32)
+    drawn = encoder.decode(state, rng.normal(size=(4000, 1)))["x"]
+    np.testing.assert_array_equal(encoder.encode({"x": drawn}).state, state)
+
+
+def test_a_density_beside_a_grid_is_that_of_full_precision_alone():
+    """Its slope is that of the map; on the grid it is the cell's probability over the step of its level."""
+    x, kind = heaped_table()
+    encoder = fit(Schema({"x": kind}), {"x": x})
+    column, rows = encoder.columns[0], encoder.encode({"x": x})
+    free = rows.state[:, 0] == 4
+    np.testing.assert_array_equal(rows.log_slope[free], column.body.marginal.forward(x[free])[1])
+    on = rows.state[:, 0] == 3
+    low, high = (column.body.marginal.forward(end)[0] for end in column.body.levels[1].ends(x[on & (x > 10)]))
+    mass = (stats.norm.cdf(high) - stats.norm.cdf(low)) / 10
+    density = np.exp(rows.log_slope + stats.norm.logpdf(rows.z[:, 0]))
+    np.testing.assert_allclose(density[on & (x > 10)], mass, rtol=1e-9)
+
+
+def test_full_precision_is_refused_for_ties_and_a_step_without_values_for_nothing():
+    x, kind = heaped_table(2000)
+    tied = np.where((levels(x, kind.grid) == 2) & (np.arange(len(x)) % 5 == 0), 353.77, x)
+    message = refusal(Schema({"x": kind}), {"x": tied})
+    assert "% of its body in full precision is exactly 353.77. Declare that value as an atom" in message
+    kind = SemiContinuous((0.5,), Interval(0.1, 0.9, (0.5, 0.1)))
+    assert refusal(Schema({"x": kind}), {"x": np.array([0.2, 0.3, 0.5])}) == (
+        f"Column 'x' must have values on each step of its grid; got {kind!r}, where every multiple of 0.5 is out of "
+        "bounds, an atom or on a coarser step. Leave that step out."
+    )
+
+
+def test_the_gradient_is_nothing_on_the_very_end_of_an_interval():
+    x = np.r_[0.0, 1.0, np.random.default_rng(0).random(50)]
+    encoder = fit(Schema({"x": Interval(0, 1, (0.5, 0))}), {"x": x})
+    gradient = encoder.gradient({"x": x}, np.ones((52, 1)))["x"]
+    np.testing.assert_array_equal(np.isnan(gradient), [True] * 2 + [False] * 50)
 
 
 def test_tables_of_no_rows_and_of_missing_values_only():

@@ -14,7 +14,8 @@ from ptilde.tabular.frames import open_table
 from ptilde.tabular.schema import Categorical, Count, Interval, Positive, Real, Schema, SemiContinuous
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-grids = st.none() | st.floats(1e-300, 1e300)
+several = st.sampled_from([(0.01, 0.0001), (100, 0), (1.0, 0.1, 1 / 30, 0), (7 / 365.25, 1 / 365.25)])
+grids = st.none() | st.floats(1e-300, 1e300) | several
 names = st.text() | st.sampled_from(["", "<script>", "a.b", '"', "'", "\\", "x\x7f\u2028\n", "Überschuß", "[columns]"])
 intervals = st.tuples(finite, finite).filter(lambda ends: ends[0] != ends[1]).map(sorted)
 plain_bodies = st.builds(Real, grids) | st.builds(Positive, grids)
@@ -79,6 +80,7 @@ def test_a_schema_prints_as_an_aligned_table():
         {
             "claim": SemiContinuous((0, 353.77), Positive(0.01), missing=True),
             "part": Interval(0, 1),
+            "price": Positive((0.01, 0.0001, 0)),
             "a b\n": Categorical(("x", "y")),
             "number": Count(),
         },
@@ -87,10 +89,11 @@ def test_a_schema_prints_as_an_aligned_table():
         {"part": "to the brim"},
     )
     assert str(schema).splitlines() == [
-        "column   kind            atoms                      body          grid  missing  note",
-        "-------  --------------  -------------------------  ------------  ----  -------  -----------",
-        "claim    SemiContinuous  0: 93.2 %, 353.77: 0.32 %  > 0           0.01  yes",
-        "part     Interval                                   (0, 1)                       to the brim",
+        "column   kind            atoms                      body          grid               missing  note",
+        "-------  --------------  -------------------------  ------------  -----------------  -------  -----------",
+        "claim    SemiContinuous  0: 93.2 %, 353.77: 0.32 %  > 0           0.01               yes",
+        "part     Interval                                   (0, 1)                                    to the brim",
+        "price    Positive                                   > 0           0.01, 0.0001, any",
         "'a b\\n'  Categorical     x, y",
         "number   Count                                      0, 1, 2, ...  1",
         "",
@@ -155,6 +158,8 @@ BAD_TOML = {
     'kind = "SemiContinuous"\natoms = [0]\nlow = 1': "Column 'x': `low` must not be given when `body` is Positive. "
     "An Interval has `low` and `high`.",
     'kind = "Categorical"\ncategories = "ab"': "Column 'x': `categories` must be a list of values; got 'ab'.",
+    'kind = "Real"\ngrid = [0.1, 1]': "Column 'x': `grid` must go from coarse to fine, each a whole multiple of the "
+    "next; got 0.1 before 1.",
     'kind = "Real"\nmissing = "yes"': "Column 'x': `missing` must be true or false; got 'yes'.",
     'kind = ["Real"]': "Column 'x': `kind` must be one of Real, Positive, Interval, SemiContinuous, "
     "Categorical, Count; got ['Real'].",

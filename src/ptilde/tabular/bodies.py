@@ -6,6 +6,9 @@ to its grid*: the probability of the cell divided by $h$; with $h = 1$ it is the
 $z$ and $z^*$ its median under N(0, 1), the probability is taken as $q(z^*)\,(\Phi(b)-\Phi(a))/\varphi(z^*)$: exact
 where $q$ is N(0, 1) in that column, however coarse the grid, and otherwise to second order in the cell. For fitting,
 $z$ is drawn within the cell from N(0, 1), so that rounding a draw of $q$ to its cell is the inverse.
+
+**Levels.** On a grid of several steps (`ptilde.tabular.levels`) each level has cells of its own, which between them
+fill the body; those of a finer level step over the multiples of the coarser ones. The map to $z$ is one for all.
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,8 @@ from scipy.special import log_ndtr, ndtri_exp
 from scipy.stats import norm
 
 from ptilde.tabular.charts import Chart, HalfLine, HeavyLine, Line, Segment
-from ptilde.tabular.kinds import Body, Count, Interval, Positive, on_atom
+from ptilde.tabular.kinds import Body, Count, Interval, Positive
+from ptilde.tabular.levels import levels, multiple, steps_of
 from ptilde.tabular.marginal import Marginal
 
 Array = NDArray[np.float64]
@@ -31,48 +35,65 @@ TIED_SHARE, TIED_ROWS, FEWEST = 0.03, 20, 100
 
 @dataclass(frozen=True)
 class Cells:
-    """The grid of a body: the values $kh$ with whole $k$ in [first, last], less the excluded ones, which are atoms.
+    """One level of a body: the values $kh$ with whole $k$ in [first, last], less atoms and the coarser levels.
 
     Args:
         step: h.
         first: the least k, or minus infinity.
         last: the largest k, or infinity.
         excluded: the k of atoms, increasing.
+        coarser: the k that are multiples of it belong to coarser levels; 0 if there are none.
     """
 
     step: float
     first: float
     last: float
     excluded: tuple[float, ...]
+    coarser: float = 0.0
 
     @classmethod
-    def of(cls, body: Body | Count, points: Array) -> "Cells | None":
-        """The grid of a body beside points (m,) that are tokens of their own; None if it has no grid."""
-        step = body.grid
-        if step is None:
-            return None
+    def of(cls, body: Body | Count, points: Array) -> "tuple[Cells | None, ...]":
+        """The levels of a body beside points (m,) that are tokens of their own; None is full precision."""
+        steps = steps_of(body.grid)
+        return tuple(
+            cls._level(body, points, step, multiple(coarse, step) if coarse else 0.0) if step else None
+            for coarse, step in zip((0.0, *steps), steps, strict=False)
+        )
+
+    @classmethod
+    def _level(cls, body: Body | Count, points: Array, step: float, coarser: float) -> "Cells":
         first, last = -np.inf, np.inf
         if isinstance(body, Interval):
             first, last = np.ceil(body.low / step - 1e-6), np.floor(body.high / step + 1e-6)
         elif isinstance(body, Positive | Count):
             first = float(isinstance(body, Positive))
         numbers = np.rint(points / step)
-        taken = np.sort(numbers[on_atom(numbers * step, 0.0) | (np.abs(points / step - numbers) < 1e-3)])
-        return cls(step, float(first), float(last), tuple(taken.tolist()))
+        # 1e-12 is what `on_atom` takes for float noise.
+        taken = np.sort(numbers[np.abs(points - numbers * step) < np.maximum(1e-3 * step, 1e-12)])
+        return cls(step, float(first), float(last), tuple(taken.tolist()), coarser)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no value is left."""
+        return not self.above(np.array([max(self.first, -1e15)]))[0] <= self.last
 
     def below(self, k: Array) -> Array:
         r"""The nearest allowed number at or below each k; $-\infty$ if none."""
-        k = np.minimum(k, self.last)
+        k = self._step_over(np.minimum(k, self.last), -1)
         for number in reversed(self.excluded):
-            k = np.where(k == number, k - 1, k)
+            k = np.where(k == number, self._step_over(k - 1, -1), k)
         return np.where(k < self.first, -np.inf, k)
 
     def above(self, k: Array) -> Array:
         r"""The nearest allowed number at or above each k; $\infty$ if none."""
-        k = np.maximum(k, self.first)
+        k = self._step_over(np.maximum(k, self.first), 1)
         for number in self.excluded:
-            k = np.where(k == number, k + 1, k)
+            k = np.where(k == number, self._step_over(k + 1, 1), k)
         return np.where(k > self.last, np.inf, k)
+
+    def _step_over(self, k: Array, by: int) -> Array:
+        """Each k, or the next one if it belongs to a coarser level."""
+        return np.where(k % self.coarser == 0, k + by, k) if self.coarser else k
 
     def ends(self, x: Array) -> tuple[Array, Array]:
         """The two ends of the cell of each value."""
@@ -98,23 +119,47 @@ class BodyMap:
     """A column's body: how its values become amounts, and back."""
 
     marginal: Marginal
-    cells: Cells | None
+    levels: tuple[Cells | None, ...]
 
     @classmethod
     def fit(cls, body: Body | Count, points: Array, x: Array, weight: Array, rng: np.random.Generator) -> "BodyMap":
         """The map fitted to body values (n,) with weights (n,), beside points (m,) that are tokens of their own."""
-        cells = Cells.of(body, points)
-        if cells is not None:
-            low, high = cells.ends(x)
-            low, high = np.maximum(low, x - cells.step / 2), np.minimum(high, x + cells.step / 2)
-            x = low + (high - low) * rng.uniform(1e-3, 1 - 1e-3, len(x))
+        cells, level, x = Cells.of(body, points), levels(x, steps_of(body.grid)), x.copy()
+        margin = _margin(body)
+        for i, own in enumerate(cells):
+            if own is not None:
+                at = level == i
+                low, high = own.ends(x[at])
+                reach = own.step * (0.5 if not own.coarser else 1.0)
+                low, high = np.maximum(low, x[at] - reach), np.minimum(high, x[at] + reach)
+                if isinstance(body, Interval):
+                    low, high = np.maximum(low, body.low - margin), np.minimum(high, body.high + margin)
+                x[at] = low + (high - low) * rng.uniform(1e-3, 1 - 1e-3, len(low))
         return cls(Marginal.fit(_charts(body, x), x, weight), cells)
+
+    def level(self, x: Array) -> NDArray[np.int32]:
+        """The level of each value of the body."""
+        return levels(x, [0.0 if cells is None else cells.step for cells in self.levels])
 
     def encode(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array]:
         """(z, log slope); with `rng`, z is drawn within the cell of a gridded value."""
-        if self.cells is None:
-            return self.marginal.forward(x)
-        low, high = self._ends_in_z(x)
+        z, log_slope = np.empty_like(x), np.empty_like(x)
+        level = self.level(x)
+        for i, cells in enumerate(self.levels):
+            at = level == i
+            z[at], log_slope[at] = self.marginal.forward(x[at]) if cells is None else self._in_cells(cells, x[at], rng)
+        return z, log_slope
+
+    def decode(self, z: Array, level: NDArray[np.int32]) -> Array:
+        """The values of the body at amounts z on their levels."""
+        x = self.marginal.inverse(z)
+        for i, cells in enumerate(self.levels):
+            if cells is not None:
+                x[level == i] = cells.nearest(x[level == i])
+        return x
+
+    def _in_cells(self, cells: Cells, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array]:
+        low, high = self._ends_in_z(cells, x)
         flip = high > -low  # work in the left tail, where Φ keeps its digits
         low, high = np.where(flip, -high, low), np.where(flip, -low, high)
         floor, top = log_ndtr(low), log_ndtr(high)
@@ -123,20 +168,14 @@ class BodyMap:
             z = ndtri_exp(np.minimum(np.logaddexp(floor + np.log1p(-share), top + np.log(share)), -1e-300))
             log_mass = top + np.log(-np.expm1(floor - top))
         z = np.clip(z, low, high)
-        log_slope = log_mass - norm.logpdf(z) - np.log(self.cells.step)
+        log_slope = log_mass - norm.logpdf(z) - np.log(cells.step)
         narrow = high - low < NARROW
         log_slope[narrow] = self.marginal.forward(x[narrow])[1]
         return np.where(flip, -z, z), log_slope
 
-    def decode(self, z: Array) -> Array:
-        """The values of the body at amounts z."""
-        x = self.marginal.inverse(z)
-        return x if self.cells is None else self.cells.nearest(x)
-
-    def _ends_in_z(self, x: Array) -> tuple[Array, Array]:
-        assert self.cells is not None
+    def _ends_in_z(self, cells: Cells, x: Array) -> tuple[Array, Array]:
         ends = []
-        for end, outside in zip(self.cells.ends(x), (-np.inf, np.inf), strict=True):
+        for end, outside in zip(cells.ends(x), (-np.inf, np.inf), strict=True):
             z = np.full(len(x), outside)
             inner = np.isfinite(end)
             z[inner] = self.marginal.forward(end[inner])[0]
@@ -165,8 +204,8 @@ def tied(held: Array, count: NDArray[np.int_]) -> list[int]:
 def _charts(body: Body | Count, x: Array) -> list[Chart]:
     """The charts that suit a body with values (n,)."""
     match body:
-        case Interval(low, high, grid):
-            margin = (grid or 0.0) / 2
+        case Interval(low, high):
+            margin = _margin(body)
             return [Segment(low - margin, high + margin)]
         case Positive():
             return [HalfLine()]
@@ -177,6 +216,12 @@ def _charts(body: Body | Count, x: Array) -> list[Chart]:
     # At least 1e-100 of the farthest, so that squares stay finite.
     scale = max(float(high - low) or _root_mean_square(x - centre), 1e-100 * farthest) or 1.0
     return [Line(float(centre), scale), HeavyLine(float(centre), scale)]
+
+
+def _margin(body: Body | Count) -> float:
+    """How far the cells of an interval's ends reach beyond it: not at all beside values in full precision."""
+    steps = steps_of(body.grid)
+    return steps[0] / 2 if steps[-1] else 0.0
 
 
 def _root_mean_square(x: Array) -> float:

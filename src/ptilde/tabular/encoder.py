@@ -6,8 +6,7 @@ density of the amounts given the state, the table's log density is
 $$\log P(s) + \log q(z \mid s) + \sum_{j\ \text{in body}} \log\dot z_j,$$
 with respect to point masses on atoms, categories and missing, and Lebesgue measure on bodies, in the units of the data.
 
-A body recorded in steps has its density with respect to its grid: `ptilde.tabular.bodies`. A column's tokens are its
-points (atoms, categories, frequent counts), then "missing", then "body".
+A body recorded in steps has its density with respect to its grid: `ptilde.tabular.bodies`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +20,9 @@ from ptilde import _validate
 from ptilde._validate import DataError
 from ptilde.tabular.bodies import BodyMap, Cells, tied
 from ptilde.tabular.charts import HalfLine, HeavyLine, Line, Segment
-from ptilde.tabular.kinds import Categorical, Count, Kind, SemiContinuous, is_missing, on_atom
+from ptilde.tabular.columns import Column
+from ptilde.tabular.kinds import Categorical, Count, Kind, SemiContinuous
+from ptilde.tabular.levels import levels, steps_of
 from ptilde.tabular.marginal import Marginal
 from ptilde.tabular.schema import Schema
 
@@ -50,69 +51,6 @@ class Rows(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
-    """One column and its tokens: its points (atoms or categories), "missing" if it may be, "body" if it has one."""
-
-    name: str
-    kind: Kind
-    points: tuple[Any, ...]
-    body: BodyMap | None
-
-    @property
-    def num_tokens(self) -> int:
-        """How many states the column has."""
-        return len(self.points) + self.kind.missing + (self.body is not None)
-
-    @property
-    def body_token(self) -> int:
-        """The token that says "in the body": the last one; -1 if there is no body."""
-        return self.num_tokens - 1 if self.body is not None else -1
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What each token means, in words."""
-        return tuple(
-            [f"{p:.10g}" if isinstance(p, float) else str(p) for p in self.points]
-            + ["missing"] * self.kind.missing
-            + ["body"] * (self.body is not None)
-        )
-
-    def tokens(self, values: NDArray[Any]) -> NDArray[np.int32]:
-        """The token of each value; -1 outside the support."""
-        token = np.full(len(values), -1, np.int32)
-        if values.dtype == object:
-            lookup = {point: i for i, point in enumerate(self.points)}
-            empty = len(self.points) if self.kind.missing else -1
-            return np.array([empty if is_missing(v) else lookup.get(v, -1) for v in values.tolist()], np.int32)
-        if self.body is not None:
-            token[self.in_body(values)] = self.body_token
-        for match in (on_atom, np.equal):  # the equal one wins among categories that differ by float noise
-            for i, point in enumerate(self.points):
-                if match is np.equal or isinstance(point, float):  # whole numbers may be codes, such as 10000001
-                    token[match(values, point)] = i
-        if self.kind.missing:
-            token[np.isnan(values)] = len(self.points)
-        return token
-
-    def values(self, token: NDArray[np.int32], z: Array | None) -> NDArray[Any]:
-        """The values of tokens (n,) and, for a column with a body, amounts (n,)."""
-        textual = isinstance(self.kind, Categorical) and isinstance(self.kind.categories[0], str | bool)
-        table = np.empty(self.num_tokens, object if textual else np.float64)
-        table[: len(self.points)] = self.points
-        table[len(self.points) :] = None if textual else np.nan
-        values = table[token]
-        if self.body is not None and z is not None:
-            inside = token == self.body_token
-            values[inside] = self.body.decode(z[inside])
-        return values
-
-    def in_body(self, values: Array) -> NDArray[np.bool_]:
-        """Which numbers the kind's body holds, whether or not they are atoms."""
-        body = self.kind.body if isinstance(self.kind, SemiContinuous) else self.kind
-        return body.holds(values) & np.isfinite(values)
-
-
-@dataclass(frozen=True, eq=False)
 class Encoder:
     """The map of a whole table, column by column."""
 
@@ -136,7 +74,7 @@ class Encoder:
     @property
     def gridded(self) -> bool:
         """Whether any body has a grid."""
-        return any(c.body.cells is not None for c in self.amounts if c.body)
+        return any(cells is not None for c in self.amounts if c.body for cells in c.body.levels)
 
     def encode(self, table: Columns, rng: np.random.Generator | None = None) -> Rows:
         """The rows of a table that `Schema.check` returned.
@@ -154,7 +92,7 @@ class Encoder:
         z, log_slope = np.zeros((num_rows, len(self.amounts))), np.zeros(num_rows)
         for j, column in enumerate(self.amounts):
             assert column.body is not None
-            inside = tokens[column.name] == column.body_token
+            inside = tokens[column.name] >= column.body_token
             z[inside, j], slope = column.body.encode(table[column.name][inside].astype(np.float64), rng)
             log_slope[inside] += slope
         return Rows(state, z, log_slope, outside)
@@ -171,16 +109,19 @@ class Encoder:
 
         Args:
             table: as for `encode`.
-            of_z: (n, d) derivative of the amounts' log density; the result is NaN where a column is not in its body.
+            of_z: (n, d) derivative of the amounts' log density; the result is NaN where a column is not in its body,
+                or on the very end of an interval where it has no derivative.
         """
         found = {}
         for j, column in enumerate(self.amounts):
             assert column.body is not None
-            inside = column.tokens(table[column.name]) == column.body_token
+            inside = column.tokens(table[column.name]) >= column.body_token
             x = table[column.name][inside].astype(np.float64)
-            log_slope = column.body.marginal.forward(x)[1]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                log_slope, bend = column.body.marginal.forward(x)[1], column.body.marginal.bend(x)
+                slope = of_z[inside, j] * np.exp(log_slope) + bend
             found[column.name] = np.full(len(inside), np.nan)
-            found[column.name][inside] = of_z[inside, j] * np.exp(log_slope) + column.body.marginal.bend(x)
+            found[column.name][inside] = np.where(np.isfinite(log_slope), slope, np.nan)
         return found
 
     def outside_in_words(self, table: Columns) -> str:
@@ -242,10 +183,13 @@ def _column(name: str, kind: Kind, values: NDArray[Any], weight: Array, rng: np.
     if body is not None:
         inside = column.in_body(values) & (column.tokens(values) < 0) & (weight > 0)
         x = values[inside].astype(np.float64)
-        if body.grid is None:
-            _refuse_ties(kind, name, x, weight[inside])
+        steps = steps_of(body.grid)
+        if steps[-1] == 0:
+            free = levels(x, steps) == len(steps) - 1
+            _refuse_ties(kind, name, x[free], weight[inside][free])
         if len(x):
             column = Column(name, kind, points, BodyMap.fit(body, np.array(points, float), x, weight[inside], rng))
+            _refuse_empty_levels(column)
     _refuse_outside(column, values, weight)
     return column
 
@@ -270,16 +214,27 @@ def _refuse_outside(column: Column, values: NDArray[Any], weight: Array) -> None
         )
 
 
+def _refuse_empty_levels(column: Column) -> None:
+    """A step without a value of its own would be a state with nothing in it."""
+    assert column.body is not None
+    for cells in column.body.levels:
+        if cells is not None and cells.empty:
+            raise DataError(
+                f"Column {column.name!r} must have values on each step of its grid; got {column.kind!r}, where every "
+                f"multiple of {cells.step:.10g} is out of bounds, an atom or on a coarser step. Leave that step out."
+            )
+
+
 def _refuse_ties(kind: Kind, name: str, x: Array, weight: Array) -> None:
     """Score matching on tied data is unbounded below: refuse what should have been atoms or a grid."""
     value, index, count = np.unique(x, return_inverse=True, return_counts=True)
     held = np.bincount(index, weight, len(value)).astype(np.float64)
     found = tied(held, count)
     if found:
-        most = found[0]
+        most, part = found[0], "body in full precision" if isinstance(_body(kind).grid, tuple) else "body"
         atoms = sorted([*_points(kind), *value[found].tolist()])
         raise DataError(
             f"Column {name!r} must have a density where it is continuous, but {held[most] / held.sum():.1%} of its "
-            f"body is exactly {value[most]:.10g}. Declare that value as an atom, "
+            f"{part} is exactly {value[most]:.10g}. Declare that value as an atom, "
             f"SemiContinuous(atoms=({', '.join(f'{a:.10g}' for a in atoms)},), ...), or the recording step as `grid`."
         )

@@ -6,8 +6,9 @@ What is decided, in this order:
   whole numbers without the repetitions that chance would bring (row numbers, keys).
 * Categorical: text, booleans, categories of a frame library, and numbers that take few values, each often.
 * Count: whole numbers from 0 up without atoms, unless they take few values and have no count's shape.
-* Atoms and grid, as in `ptilde.tabular.atoms`. A 0 that is the least value is always an atom, so
-  that the body is `Positive` and no draw is below 0; off a grid only in columns of 50 rows or more.
+* Atoms, as in `ptilde.tabular.atoms`, and the grid, as in `ptilde.tabular.steps` and `ptilde.tabular.heaps`. A 0 that
+  is the least value is always an atom, so that the body is `Positive` and no draw is below 0; off a grid only in
+  columns of 50 rows or more.
 * The body is `Positive` when all of it is above zero; an `Interval` when an atom stands on its upper end and an
   atom or zero on its lower, or when it fills (0, 1] or (0, 100] to the brim; else `Real`.
 """
@@ -21,25 +22,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptilde._validate import DataError
-from ptilde.tabular.atoms import Tally, find_atoms, find_step, step_matters, tally
+from ptilde.tabular.atoms import find_atoms
 from ptilde.tabular.bodies import tied
 from ptilde.tabular.frames import Table
+from ptilde.tabular.heaps import find_grid, find_levels, shown
 from ptilde.tabular.kinds import (
     Body,
     Categorical,
     Count,
     Interval,
     Kind,
-    Mask,
-    Numbers,
     Positive,
     Real,
     SemiContinuous,
     is_missing,
     is_number,
     on_atom,
-    on_grid,
 )
+from ptilde.tabular.levels import Grid, Mask, Numbers, levels, steps_of
+from ptilde.tabular.steps import find_step
+from ptilde.tabular.tallies import Tally, tally
 
 FEW = 20  # values that a person would list
 OFTEN = 5  # rows a value must have on average for its share to be worth a name
@@ -160,14 +162,13 @@ def _infer_numbers(values: Numbers, weights: Numbers, spelling: dict[str, Any]) 
         return Finding(None, f"constant: always {table.values[0]:.10g}")
     if missing is False and _is_identifier(values, table):
         return Finding(None, f"like an identifier: {len(values)} whole numbers, no two alike")
-    step = find_step(table.values)
-    if step is not None and not (step >= 1 or step_matters(table, step)):
-        step = None
+    finest = find_step(table.values)
+    step = shown(table, finest)
     if _is_categorical(table, step, spelling):
         return _categorical(table, missing, rows)
     if step == 1 and _has_count_shape(table):
         return Finding(Count(missing))
-    return _semicontinuous(table, step, missing, rows)
+    return _semicontinuous(table, find_levels(table, finest) or step, missing, rows)
 
 
 def _is_identifier(values: Numbers, table: Tally) -> bool:
@@ -219,28 +220,31 @@ def _categorical(table: Tally, missing: bool, rows: float) -> Finding:
     return Finding(Categorical(values, missing), note, dict(zip(values, (table.counts / rows).tolist(), strict=True)))
 
 
-def _semicontinuous(table: Tally, step: float | None, missing: bool, rows: float) -> Finding:
-    is_atom = find_atoms(table, step)
+def _semicontinuous(table: Tally, grid: Grid, missing: bool, rows: float) -> Finding:
+    is_atom = find_atoms(table, grid)
     body = table.without(is_atom)
-    if step is None and len(body.values) and is_atom.any():  # an atom off the grid may have hidden it
-        step = find_step(body.values)
-        step = step if step is not None and (step >= 1 or step_matters(body, step)) else None
-    if step is None:  # what is left must have a density
-        is_atom[np.flatnonzero(~is_atom)[tied(body.counts, body.counts.astype(int))]] = True
+    if not isinstance(grid, float) and len(body.values) and is_atom.any():  # an atom off the grid may have hidden it
+        before, grid = grid, find_grid(body)
+        if grid != before and (isinstance(before, tuple) or isinstance(grid, tuple)):  # other neighbours than before
+            is_atom = find_atoms(table, grid) | (levels(table.values, steps_of(grid)) < 0)
+            body = table.without(is_atom)
+    if steps_of(grid)[-1] == 0:  # what is in full precision must have a density
+        free = np.flatnonzero(~is_atom & (levels(table.values, steps_of(grid)) == len(steps_of(grid)) - 1))
+        is_atom[free[tied(table.counts[free], table.counts[free].astype(int))]] = True
         body = table.without(is_atom)
     if len(body.values) == 0:
         return _categorical(table, missing, rows)
-    if step == 1 and not is_atom.any() and _is_count(table):
+    if grid == 1 and not is_atom.any() and _is_count(table):
         return Finding(Count(missing))
-    if body.values[0] == 0 and len(body.values) > 1 and (step is not None or body.total >= 50):
+    if body.values[0] == 0 and len(body.values) > 1 and (grid is not None or body.total >= 50):
         is_atom |= table.values == 0
         body = table.without(is_atom)
     for lower, upper in pairwise(np.flatnonzero(is_atom)):
         is_atom[upper] &= not on_atom(table.values[[upper]], table.values[lower])[0]  # one atom within float noise
     atoms = tuple(_shorter(atom) for atom in table.values[is_atom])
-    kind: Kind = _body(body, atoms, step, missing)
+    kind: Kind = _body(body, atoms, grid, missing)
     if not kind.holds(table.values).all():
-        kind = Real(step, missing) if step is None or on_grid(body.values, step).all() else Real(None, missing)
+        kind = Real(grid if np.all(levels(body.values, steps_of(grid)) >= 0) else None, missing)
         kind = SemiContinuous(atoms, Real(kind.grid), missing) if atoms else kind
     return Finding(kind, "", dict(zip(atoms, (table.counts[is_atom] / rows).tolist(), strict=True)))
 
@@ -251,28 +255,28 @@ def _is_count(table: Tally) -> bool:
     return bool(low >= 0 and middle <= 1000)
 
 
-def _body(body: Tally, atoms: tuple[float, ...], step: float | None, missing: bool) -> Kind:
+def _body(body: Tally, atoms: tuple[float, ...], grid: Grid, missing: bool) -> Kind:
     low, high = float(body.values[0]), float(body.values[-1])
     below = max((atom for atom in atoms if atom < low), default=None)
     above = min((atom for atom in atoms if atom > high), default=None)
     positive = low > 0 and all(atom >= 0 or atom == round(atom) for atom in atoms)  # -1 or -999 stand for a word
-    found: Body = Positive(step) if positive else Real(step)
+    found: Body = Positive(grid) if positive else Real(grid)
     if above is not None and (below is not None or positive):
-        found = Interval(0.0 if below is None else below, above, step)
-    elif positive and (brim := _brim(body, step)) is not None:
-        found = Interval(0.0, brim, step)
+        found = Interval(0.0 if below is None else below, above, grid)
+    elif positive and (brim := _brim(body, grid)) is not None:
+        found = Interval(0.0, brim, grid)
     if atoms:
         return SemiContinuous(atoms, found, missing)
     return type(found)(**{**found.__dict__, "missing": missing})
 
 
-def _brim(body: Tally, step: float | None) -> float | None:
+def _brim(body: Tally, grid: Grid) -> float | None:
     """1 or 100 if the values end there at full density: the last fiftieth holds half as many as the one before it."""
     for brim in (1.0, 100.0):
         last, before = (
             body.counts[_between(body.values, brim * a, brim * b)].sum() for a, b in ((0.98, 1), (0.96, 0.98))
         )
-        inside = body.values[-1] < brim or (step is not None and body.values[-1] == brim)
+        inside = body.values[-1] < brim or (grid is not None and body.values[-1] == brim)
         if inside and last >= 10 and last >= before / 2 and last >= 0.005 * body.total:
             return brim
     return None

@@ -1,8 +1,8 @@
 r"""What one column may hold.
 
 A column's law is $\sum_a p_a\,\delta_a + (1 - \sum_a p_a)\,f$: point masses on the *atoms* $a$, and a *body* with
-density $f$ on the line, the half-line or an interval. A *grid* is the step of recording: body values are whole
-multiples of it. Two values are the same atom within float noise (`on_atom`), and so for grids (`on_grid`).
+density $f$ on the line, the half-line or an interval. A *grid* is the step of recording, or several: body values are
+whole multiples of one of them (`ptilde.tabular.levels`). Two values are the same atom within float noise (`on_atom`).
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptilde import _validate
-
-Numbers = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from ptilde.tabular.levels import Grid, Mask, Numbers, checked, levels, on_grid, steps_of
 
 
 def on_atom(values: Numbers, atom: float) -> Mask:
@@ -22,22 +20,12 @@ def on_atom(values: Numbers, atom: float) -> Mask:
     return np.isclose(values, atom, rtol=1e-7, atol=1e-12)
 
 
-def on_grid(values: Numbers, step: float) -> Mask:
-    """Which values are whole multiples of the step, to 1e-4 of a step plus 1e-7 of the value."""
-    multiples = values / step
-    return np.abs(multiples - np.rint(multiples)) <= 1e-4 + 1e-7 * np.abs(multiples)
-
-
 def _holds(body: Any, inside: Mask, values: Numbers) -> Mask:
-    if body.grid is not None:
-        inside = inside & on_grid(values, body.grid)
-    return inside | (np.isnan(values) & body.missing)
+    return inside & (levels(values, steps_of(body.grid)) >= 0) | (np.isnan(values) & body.missing)
 
 
 def _check_flags(body: Any) -> None:
-    if body.grid is not None:
-        _validate.positive("grid", body.grid)
-        object.__setattr__(body, "grid", float(body.grid))
+    object.__setattr__(body, "grid", checked(body.grid))
     _check_missing(body)
 
 
@@ -51,7 +39,7 @@ def _check_missing(kind: Any) -> None:
 class Real:
     """Any finite number."""
 
-    grid: float | None = None
+    grid: Grid = None
     missing: bool = False
 
     def __post_init__(self) -> None:
@@ -66,7 +54,7 @@ class Real:
 class Positive:
     """Any number above zero."""
 
-    grid: float | None = None
+    grid: Grid = None
     missing: bool = False
 
     def __post_init__(self) -> None:
@@ -74,17 +62,17 @@ class Positive:
 
     def holds(self, values: Numbers) -> Mask:
         """Which values may stand here; a missing one may when `missing`."""
-        low = 0.0 if self.grid is None else self.grid / 2  # float noise around zero is zero
+        low = steps_of(self.grid)[-1] / 2  # float noise around zero is zero
         return _holds(self, (values > low) & np.isfinite(values), values)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Any number strictly between `low` and `high`; with a grid, the ends too."""
+    """Any number strictly between `low` and `high`; the ends too if they are on the grid."""
 
     low: float
     high: float
-    grid: float | None = None
+    grid: Grid = None
     missing: bool = False
 
     def __post_init__(self) -> None:
@@ -100,13 +88,14 @@ class Interval:
         """Which values may stand here; a missing one may when `missing`."""
         inside = (values > self.low) & (values < self.high)
         if self.grid is not None:
-            inside |= on_atom(values, self.low) | on_atom(values, self.high)
+            at_end = on_atom(values, self.low) | on_atom(values, self.high)
+            inside |= at_end & (np.array(steps_of(self.grid))[levels(values, steps_of(self.grid))] > 0)
         return _holds(self, inside, values)
 
 
 @dataclass(frozen=True)
 class SemiContinuous:
-    """One of the `atoms`, or a number from the `body`, whose field `grid` holds the step, if any.
+    """One of the `atoms`, or a number from the `body`, whose field `grid` holds the step or steps, if any.
 
     Args:
         atoms: the values that hold positive probability, kept in ascending order.
@@ -137,8 +126,8 @@ class SemiContinuous:
         _check_missing(self)
 
     @property
-    def grid(self) -> float | None:
-        """The recording step of the body."""
+    def grid(self) -> Grid:
+        """The recording step, or steps, of the body."""
         return self.body.grid
 
     def holds(self, values: Numbers) -> Mask:

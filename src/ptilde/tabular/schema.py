@@ -157,7 +157,7 @@ class Schema:
     def _row(self, name: str, kind: Kind) -> tuple[str, ...]:
         atoms = _shares_in_words(self.shares.get(name) or dict.fromkeys(spelling.points_of(kind)))
         body = spelling.body_in_words(kind)
-        grid = "" if isinstance(kind, Categorical) or kind.grid is None else f"{kind.grid:.8g}"
+        grid = "" if isinstance(kind, Categorical) else spelling.grid_in_words(kind.grid)
         missing = "yes" if kind.missing else ""
         return _shown(name), type(kind).__name__, atoms, body, grid, missing, self.notes.get(name, "")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ptilde._validate import DataError
 from ptilde.tabular.kinds import Categorical, Count, Interval, Kind, Positive, Real, SemiContinuous
+from ptilde.tabular.levels import Grid, steps_of
 
 _BODIES = {"Real": Real, "Positive": Positive, "Interval": Interval}
 _KEYS = {
@@ -35,6 +36,7 @@ _HEADER = """\
 #        "Categorical"     one of the `categories`: strings, true and false, or numbers
 #        "Count"           0, 1, 2, ...
 # grid = 0.01              the step of recording, if any: values of the body are whole multiples of it
+#      = [100, 10]         so if most are multiples of 100 and the others of 10; [100, 0]: the others are not rounded
 # missing = true           if cells may be empty
 #
 # A column under [left_out] is not modelled; what follows its name is the reason.
@@ -52,7 +54,7 @@ def kind_to_dict(kind: Kind) -> dict[str, Any]:
     if isinstance(body, Interval):
         fields |= {"low": body.low, "high": body.high}
     if isinstance(body, Real | Positive | Interval) and body.grid is not None:
-        fields["grid"] = body.grid
+        fields["grid"] = list(body.grid) if isinstance(body.grid, tuple) else body.grid
     return fields | ({"missing": True} if kind.missing else {})
 
 
@@ -175,3 +177,8 @@ def body_in_words(kind: Kind) -> str:
     if isinstance(body, Interval):
         return f"({body.low:.8g}, {body.high:.8g})" if body.grid is None else f"[{body.low:.8g}, {body.high:.8g}]"
     return {"Real": "real", "Positive": "> 0", "Count": "0, 1, 2, ..."}.get(type(body).__name__, "")
+
+
+def grid_in_words(grid: Grid) -> str:
+    """The steps of a grid, coarse to fine; "any" is full precision."""
+    return "" if grid is None else ", ".join(f"{step:.8g}" if step else "any" for step in steps_of(grid))
