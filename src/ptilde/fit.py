@@ -2,14 +2,16 @@
 
 Steps run in one compiled `lax.scan` of `CHUNK` at a time; step t uses `fold_in(key, t)`. A step whose gradient is not
 finite is not taken; the chunk is then undone and the step size halved. The weights that count are an exponential moving
-average: the last ones, or earlier ones if held-out rows clearly speak for them.
+average: the last ones, or earlier ones, those of the start among them, if held-out rows clearly speak for them. If the
+objective is `separate`, its terms are the losses of separate parts of the model, which lie along the first axis of each
+of its arrays, and each part keeps its own best weights.
 """
 
 import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,6 +20,7 @@ import jax.random as jr
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from numpy.typing import NDArray
 
 from ptilde.batches import Data, batch
 from ptilde.losses import Dual, Noise, pooled_noise
@@ -32,25 +35,26 @@ _EDGE = 1e-6  # uniforms are kept off 0 and 1: |noise| ≤ 4.75
 
 
 class Likelihood(eqx.Module):
-    """Minus the log-likelihood of amounts that a map sends to N(0, I).
+    """Minus the log-likelihood of amounts that a triangular map sends to N(0, I).
 
     Args:
         layout: which amounts a state puts to use.
     """
 
     layout: Any
+    separate: ClassVar[bool] = True
 
     def num_uniforms(self, rows: PyTree) -> int:
         """None: the rows are all there is to draw."""
         return 0
 
     def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b 0"]) -> tuple[Array, Array]:
-        """The mean loss over rows (pattern, z, tokens, group), and its terms."""
+        """The mean loss over rows (pattern, z, tokens, group), and its terms, one a column."""
         _, z, tokens, _ = rows
         context, active = self.layout.features(tokens)
         latent, log_slope = model(z, context, active)
-        loss = jnp.mean(0.5 * jnp.sum(latent**2 + active * jnp.log(2 * jnp.pi), axis=1) - log_slope)
-        return loss, jnp.stack([loss])
+        terms = jnp.mean(0.5 * (latent**2 + active * jnp.log(2 * jnp.pi)) - log_slope, axis=0)
+        return jnp.sum(terms), terms
 
 
 class Denoise(eqx.Module):
@@ -65,6 +69,7 @@ class Denoise(eqx.Module):
     loss: Dual
     base: Any
     log_sigma: Float[Array, " 2"]
+    separate: ClassVar[bool] = False
 
     def num_uniforms(self, rows: PyTree) -> int:
         """One for the level, one for the noise of each column."""
@@ -91,6 +96,8 @@ class Denoise(eqx.Module):
 class Unmask(eqx.Module):
     """The cross-entropy of masked tokens: its mean is −log P(state) averaged over the orders of the columns."""
 
+    separate: ClassVar[bool] = False
+
     def num_uniforms(self, rows: PyTree) -> int:
         """One for how many columns are masked, one for the rank of each column."""
         return 1 + rows[0].shape[-1]
@@ -101,7 +108,8 @@ class Unmask(eqx.Module):
 
         def at(row: PyTree, u: Array) -> Array:
             num_masked = 1 + jnp.floor(u[0] * num_columns * (1 - _EDGE))
-            masked = jnp.argsort(jnp.argsort(u[1:])) < num_masked
+            rank = jnp.sum(u[1:, None] > u[1:], 1)  # sorting is slower
+            masked = rank < num_masked
             surprise = jax.ops.segment_sum(
                 -model(row[0], ~masked) * model.features(row[0]), model.owner, num_columns, indices_are_sorted=True
             )
@@ -197,11 +205,14 @@ def _chunk(
 
 @eqx.filter_jit
 def _held_out_loss(objective: Any, static: Any, params: PyTree, data: Data, size: int, key: PRNGKeyArray) -> Array:
+    """The loss (1,), or those (d,) of separate parts."""
+
     def one(i: Array) -> Array:
         rows, u = batch(objective, data, size, jr.fold_in(key, i))
-        return objective(eqx.combine(params, static), rows, u)[0]
+        loss, terms = objective(eqx.combine(params, static), rows, u)
+        return terms if objective.separate else loss[None]
 
-    return jnp.mean(jax.lax.map(one, jnp.arange(HELD_OUT_POINTS // size)))
+    return jnp.mean(jax.lax.map(one, jnp.arange(HELD_OUT_POINTS // size)), 0)
 
 
 def descend(
@@ -235,7 +246,10 @@ def descend(
     params, static = eqx.partition(model, eqx.is_inexact_array)
     probe = jr.fold_in(key, _PROBE)  # one for all: the loss changes with the weights alone, after a retreat too
     walk = _Walk(params, params, descent.transformation().init(params))
-    best, best_loss, best_step = params, math.inf, 0
+    judge = lambda weights: np.asarray(  # noqa: E731
+        _held_out_loss(objective, static, weights, held_out or data, descent.batch_size, probe)
+    )
+    best, best_loss, best_step = params, judge(params) if held_out else np.inf, 0
     seen = Trajectory(model, [], [], [], [])
     step, retreats = 0, 0
     began = first = time.monotonic()
@@ -250,13 +264,14 @@ def descend(
             key = jr.fold_in(key, 2**31 - retreats)
             continue
         walk, step = moved, min(step + length, num_steps)
-        held = float(_held_out_loss(objective, static, walk.average, held_out or data, descent.batch_size, probe))
-        if held_out is None or held < best_loss:
-            best, best_loss, best_step = walk.average, held, step
+        held = judge(walk.average)
+        better = held < best_loss if held_out else np.ones(len(held), bool)
+        best, best_loss = _where(better, walk.average, best), np.where(better, held, best_loss)
+        best_step = step if better.any() else best_step
         seen.step.append(step)
         seen.loss.append(float(record[:, 0].mean()))
         seen.terms.append(record[:, 2:].mean(0).tolist())
-        seen.validation.append(held)
+        seen.validation.append(float(held.sum()))
         now = time.monotonic()
         first = now if step == length else first  # the first chunk is compiled: the clock of a step starts after it
         pace = (now - first) / (step - length) if step > length else math.nan
@@ -264,12 +279,19 @@ def descend(
             num_steps = _affordable(seconds - (now - began), pace, step)
             descent = eqx.tree_at(lambda d: d.num_steps, descent, jnp.asarray(float(num_steps)))
         if callback is not None:
-            callback(Event(stage, step, num_steps, seen.loss[-1], held, pace * (num_steps - step)))
+            callback(Event(stage, step, num_steps, seen.loss[-1], seen.validation[-1], pace * (num_steps - step)))
         if step - best_step > max(descent.patience * num_steps, 5 * length):
             break
     # The last weights have settled most: they are kept unless the held-out rows speak clearly for earlier ones.
-    best = walk.average if seen.validation[-1] <= best_loss + _SETTLED else best
+    best = _where(held <= best_loss + _SETTLED / len(held), walk.average, best)
     return seen._replace(model=eqx.combine(best, static))
+
+
+def _where(chosen: NDArray[np.bool_], new: PyTree, old: PyTree) -> PyTree:
+    """The new weights of the chosen parts, the old ones of the others."""
+    if len(chosen) == 1:
+        return new if chosen[0] else old
+    return jax.tree.map(lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
 
 
 def _affordable(seconds: float, pace: float, done: int) -> int:

@@ -168,7 +168,7 @@ def _amounts(layout: Layout, config: dict[str, Any]) -> AmountDensity:
     d, m, key, transport = len(layout.bodies), sum(layout.num_tokens), jr.key(0), None
     lows = {"width": 1, "depth": 0, "num_frequencies": 0}
     if config["map"] is not None:
-        sizes = {name: _whole(name, config["map"][name], low) for name, low in (lows | {"num_intervals": 1}).items()}
+        sizes = {name: _whole(name, config["map"][name], low) for name, low in (lows | {"num_intervals": 2}).items()}
         transport = TriangularMap(d, m, **sizes, key=key)
     gaussian = Gaussian(jnp.zeros((d, 1 + m)), jnp.zeros((d, d)), bool(config["rotate"]))  # type: ignore[arg-type]
     network = NoiseConditionalDensity(d, m, **{name: _whole(name, config[name], lows[name]) for name in lows}, key=key)

@@ -2,7 +2,8 @@
 
 The law of the states is learnt by cross-entropy. That of the amounts is learnt twice: by dual score matching as they
 are, and as a triangular map leaves them that maximum likelihood has brought near N(0, I). The map takes up what is
-sharp, where columns nearly determine each other; where nothing is, it follows single rows. Held-out rows decide.
+sharp, where columns nearly determine each other; it is smooth at first and then sees more, and held-out rows say,
+column by column, when it begins to follow single rows. They decide between the laws, too.
 
 The sizes are chosen from the data by the rules of `Plan.of`; a person gives steps or seconds instead.
 """
@@ -37,42 +38,49 @@ LEVEL_WEIGHT = 2.0
 NOISE, NOISE_MAPPED = (0.03, 8.0), (0.1, 2.5)
 LEAST_SIGMA = 0.003
 CALIBRATION_DRAWS = 50_000
-STEP_SIZE, MAP_STEP_SIZE, WEIGHT_DECAY = 2e-3, 5e-3, 0.1
+STEP_SIZE, SHARP_STEP_SIZE = 2e-3, 5e-3
+WEIGHT_DECAY, STATES_WEIGHT_DECAY = 0.1, 1.0  # the latter where rows are too few for the law of the states
+# Of the sines and cosines that a map sees columns through: at first, which is all that few rows are worth, and at last.
+NUM_FREQUENCIES = (1, 4)
 # Steps. Where a map can only follow single rows, the best one lies early: a slow start lets it be found.
 MAP_WARM_UP = 1000
 # Of the seconds that are left, what each descent may take; the last takes the rest.
-STATES_SHARE, SCORES_SHARE, MAP_SHARE = 0.25, 0.2, 0.7
+STATES_SHARE, SCORES_SHARE, SMOOTH_SHARE, SHARP_SHARE = 0.25, 0.15, 0.15, 0.7
 HELD_OUT_SHARE = 0.1
 FEW_ROWS = 100  # below it nothing is held out
 ROWS_PER_PAIR = 10  # of tokens, from which on a law of states is learnt without holding rows out
 
 
 class Plan(NamedTuple):
-    """Sizes of the networks, and the descents: of the states, of the scores, of the map, of the scores behind it."""
+    """Sizes of the networks, and the descents: of the states, of the map while smooth and when sharp, of the scores."""
 
     width: int
     depth: int
     map_width: int
     states: Descent
+    smooth: Descent
+    sharp: Descent
     scores: Descent
-    map: Descent
-    mapped: Descent
 
     @classmethod
     def of(cls, num_rows: int, num_columns: int, max_iter: int | str) -> "Plan":
         """The plan for rows × columns, with the steps that are asked for or, if "auto", that the rows are worth."""
         width = 64 if num_columns <= 6 else 96 if num_columns <= 16 else 128
-        auto = int(np.clip(10 * num_rows, 500, 4000) // 100 * 100)
-        long, short = (auto, min(auto, 2000)) if isinstance(max_iter, str) else (int(max_iter), int(max_iter))
+        most = {"states": 4000, "smooth": 1000, "sharp": 4000, "scores": 4000}
+        each = {"states": 10, "smooth": 10, "sharp": 10, "scores": 0.2}  # steps a row is worth
+        if isinstance(max_iter, str):
+            steps = {name: int(np.clip(each[name] * num_rows, 500, most[name]) // 100 * 100) for name in most}
+        else:
+            steps = dict.fromkeys(most, int(max_iter))
         return cls(
             width,
             2,
             64 if num_columns <= 32 else 32,
-            states=Descent(512, long, STEP_SIZE, WEIGHT_DECAY),
+            states=Descent(512, steps["states"], STEP_SIZE, WEIGHT_DECAY),
+            smooth=Descent(512, steps["smooth"], STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.5),
+            sharp=Descent(512, steps["sharp"], SHARP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.25),
             # Normalisation settles as the step size falls to zero: scores are learnt to the end.
-            scores=Descent(512, long, STEP_SIZE, WEIGHT_DECAY, patience=1.0),
-            map=Descent(512, long, MAP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.25),
-            mapped=Descent(512, short, STEP_SIZE, WEIGHT_DECAY, patience=1.0),
+            scores=Descent(512, steps["scores"], STEP_SIZE, WEIGHT_DECAY, patience=1.0),
         )
 
 
@@ -139,8 +147,10 @@ def train(
     if layout.num_tokens:
         plan = Plan.of(len(rows.weight), len(layout.num_tokens), max_iter)
         share = STATES_SHARE if layout.bodies else 1.0
-        independent = _independent(layout, rows, plan, init)
-        states = fit("states", share, plan.states, Unmask(), independent, _states(layout, rows))
+        data = _states(layout, rows)
+        decay = WEIGHT_DECAY if data[1] is None else STATES_WEIGHT_DECAY
+        descent = eqx.tree_at(lambda d: d.weight_decay, plan.states, jnp.asarray(decay, jnp.float32))
+        states = fit("states", share, descent, Unmask(), _independent(layout, rows, plan, init), data)
     if layout.bodies:
         amounts = max(_laws(layout, rows, max_iter, fit, init), key=lambda law: _held_out(law, rows))
     return jax.tree.map(np.asarray, JointDensity(states, amounts)), histories
@@ -151,21 +161,30 @@ def _laws(layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNG
     plan = Plan.of(int(layout.active_rows(rows.state).any(1).sum()), len(layout.bodies), max_iter)
     few = not rows.judges.any()
     yield (start := _gaussian(layout, None, NOISE, rows, plan, key))
-    yield _scored(start, rows, partial(fit, "amounts", 1.0 if few else SCORES_SHARE, plan.scores), key)
+    yield _scored(start, rows, partial(fit, "scores", 1.0 if few else SCORES_SHARE, plan.scores), key)
     if few:  # nothing would tell what a map has learnt from the rows that it follows
         return
-    identity = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, key=key)
-    transport = fit("map", MAP_SHARE, plan.map, Likelihood(layout), identity, _amounts(layout, rows, None))
+    transport = _fit_map(layout, rows, plan, fit, key)
     yield (start := _gaussian(layout, transport, NOISE_MAPPED, rows, plan, key))
-    yield _scored(start, rows, partial(fit, "amounts, mapped", 1.0, plan.mapped), key)
+    yield _scored(start, rows, partial(fit, "scores behind the map", 1.0, plan.scores), key)
 
 
 def _scored(start: AmountDensity, rows: Encoded, fit: Callable, key: PRNGKeyArray) -> AmountDensity:
     """The law with scores learnt by dual score matching, and its mass brought to 1."""
     base, data = start.gaussian.base(start.layout, rows.state)[0], _amounts(start.layout, rows, start.transport)
     network = fit(Denoise(Dual(LEVEL_WEIGHT), base, start.log_sigma), start.network, data)
-    some = np.linspace(0, len(rows.state) - 1, CALIBRATION_DRAWS).astype(int)
+    some = _spread(rows.weight, CALIBRATION_DRAWS)
     return eqx.tree_at(lambda a: a.network, start, network).calibrated(rows.state[some], key)
+
+
+def _fit_map(layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray) -> TriangularMap:
+    """The map that maximises the likelihood of the rows, but for what only single rows speak for."""
+    data, (few, all_) = _amounts(layout, rows, None), NUM_FREQUENCIES
+    identity = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, num_frequencies=few, key=key)
+    smooth = fit("map", SMOOTH_SHARE, plan.smooth, Likelihood(layout), identity, data)
+    if len(layout.bodies) == 1:  # there is no column before it
+        return smooth
+    return fit("sharper map", SHARP_SHARE, plan.sharp, Likelihood(layout), smooth.refined(all_), data)
 
 
 def _independent(layout: Layout, rows: Encoded, plan: Plan, key: PRNGKeyArray) -> StateDensity:
@@ -231,6 +250,12 @@ def _column_weight(active: NDArray[np.bool_], weight: NDArray[np.float64]) -> ND
     """
     share = np.maximum(np.average(active, axis=0, weights=weight), 1e-6)
     return weight * (active / np.sqrt(share)).sum(1)
+
+
+def _spread(weight: NDArray[np.float64], num: int) -> NDArray[np.int_]:
+    """The positions of `num` rows that stand for all, in proportion to their weights."""
+    cumulative = np.cumsum(weight)
+    return np.searchsorted(cumulative, cumulative[-1] * (np.arange(num) + 0.5) / num)
 
 
 def _log_shares(token: NDArray[np.int32], weight: NDArray[np.float64], num_tokens: int) -> NDArray[np.float64]:

@@ -93,29 +93,30 @@ class Residual(eqx.Module):
     """
 
     first: eqx.nn.Linear
-    film: eqx.nn.Linear
+    films: list[tuple[eqx.nn.Linear, eqx.nn.Linear]]
     blocks: list[tuple[eqx.nn.Linear, eqx.nn.Linear]]
     last: eqx.nn.Linear
 
     def __init__(
         self, num_inputs: int, num_conditions: int, num_outputs: int, width: int, depth: int, *, key: PRNGKeyArray
     ):
-        first, film, last, *blocks = jr.split(key, 3 + 2 * depth)
+        first, last, *keys = jr.split(key, 2 + 4 * depth)
         self.first = eqx.nn.Linear(num_inputs + num_conditions, width, key=first)
-        self.film = eqx.nn.Linear(num_conditions, 2 * width * depth, key=film)
-        self.blocks = [
-            (eqx.nn.Linear(width, width, key=a), eqx.nn.Linear(width, width, key=b))
-            for a, b in zip(blocks[::2], blocks[1::2], strict=True)
-        ]
+        self.films = _pairs(num_conditions, width, keys[: 2 * depth])
+        self.blocks = _pairs(width, width, keys[2 * depth :])
         self.last = jax.tree.map(jnp.zeros_like, eqx.nn.Linear(width, num_outputs, key=last))
 
     def __call__(self, x: Float[Array, " n"], condition: Float[Array, " c"]) -> Float[Array, " o"]:
         """The output at one point."""
         h = self.first(jnp.concatenate([x, condition]))
-        films = self.film(condition).reshape(len(self.blocks), 2, h.size)
-        for (inner, outer), (scale, shift) in zip(self.blocks, films, strict=True):
-            h = h + outer(jax.nn.silu(jax.nn.silu(inner(h)) * (1 + scale) + shift))
+        for (inner, outer), (scale, shift) in zip(self.blocks, self.films, strict=True):
+            h = h + outer(jax.nn.silu(jax.nn.silu(inner(h)) * (1 + scale(condition)) + shift(condition)))
         return self.last(jax.nn.silu(h))
+
+
+def _pairs(num_inputs: int, width: int, keys: list[PRNGKeyArray]) -> list[tuple[eqx.nn.Linear, eqx.nn.Linear]]:
+    layers = [eqx.nn.Linear(num_inputs, width, key=key) for key in keys]
+    return list(zip(layers[::2], layers[1::2], strict=True))
 
 
 class NoiseConditionalDensity(eqx.Module):

@@ -22,7 +22,6 @@ from ptilde import _validate
 from ptilde._typing import Point, Scalar
 
 NUM_INTERVALS = 8
-NUM_FREQUENCIES = 4
 _REACH = 6.0  # B
 _LEAST = 1e-3  # share of an interval's width and rise, and slope at a knot
 _SHARPEST = 7.0  # |a| stays below it
@@ -151,13 +150,15 @@ class TriangularMap(eqx.Module):
         num_context: int,
         width: int,
         depth: int = 2,
-        num_frequencies: int = NUM_FREQUENCIES,
+        num_frequencies: int = 1,
         num_intervals: int = NUM_INTERVALS,
         *,
         key: PRNGKeyArray,
     ):
-        for name, value, low in [("dim", dim, 1), ("width", width, 1), ("depth", depth, 0)]:
-            _validate.at_least(name, value, low)
+        sizes = {"dim": dim, "width": width, "depth": depth, "num_frequencies": num_frequencies}
+        for name, low in {"dim": 1, "width": 1, "depth": 0, "num_frequencies": 0}.items():
+            _validate.at_least(name, sizes[name], low)
+        _validate.at_least("num_intervals", num_intervals, 2)
         num_outputs = 3 * num_intervals + 1
         self.num_frequencies = num_frequencies
         self.columns = Columns(dim, num_context + dim, num_outputs, width, depth, num_frequencies, key=key)
@@ -177,17 +178,30 @@ class TriangularMap(eqx.Module):
         """$K$ of the splines."""
         return self.columns.last.shape[1] // 3
 
+    def refined(self, num_frequencies: int) -> "TriangularMap":
+        """The same map with the columns before also seen at higher frequencies, up to so many in all."""
+        num_columns, width, num_inputs = self.columns.first.shape
+        old, num_context = self.num_frequencies, num_inputs - num_columns * (1 + 2 * self.num_frequencies)
+        _validate.at_least("num_frequencies", num_frequencies, old)
+        seen, context = jnp.split(self.columns.first, [num_inputs - num_context], axis=2)
+        plain, sines, cosines = jnp.split(seen.reshape(num_columns, width, num_columns, -1), [1, 1 + old], axis=3)
+        unseen = jnp.zeros((num_columns, width, num_columns, num_frequencies - old))
+        seen = jnp.concatenate([plain, sines, unseen, cosines, unseen], axis=3).reshape(num_columns, width, -1)
+        columns = eqx.tree_at(lambda c: c.first, self.columns, jnp.concatenate([seen, context], axis=2))
+        sizes = num_columns, num_context - num_columns, width, self.depth, num_frequencies, self.num_intervals
+        return eqx.tree_at(lambda m: m.columns, TriangularMap(*sizes, key=jr.key(0)), columns)
+
     def __call__(
         self, x: Float[Array, "b d"], context: Float[Array, "b m"], active: Float[Array, "b d"]
-    ) -> tuple[Float[Array, "b d"], Float[Array, " b"]]:
-        r"""$u$ and $\sum_i \log du_i/dx_i$ of rows; inactive columns are 0 and do not count.
+    ) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
+        r"""$u$ and $\log du_i/dx_i$ of rows; both are 0 where a column is inactive.
 
         Columns outside, rows inside: so each layer is one large product of matrices.
         """
         x, state = active * x, jnp.concatenate([context, active], axis=1)
         one = lambda net, i: jax.vmap(lambda x, s: _forward(net(i, x, s), x[i]))(x, state)  # noqa: E731
         u, log_slope = jax.vmap(one)(self.columns, jnp.arange(x.shape[1]))
-        return active * u.T, jnp.sum(active * log_slope.T, axis=1)
+        return active * u.T, active * log_slope.T
 
     def inverse(
         self, u: Float[Array, "b d"], context: Float[Array, "b m"], active: Float[Array, "b d"]
@@ -204,10 +218,9 @@ class TriangularMap(eqx.Module):
 
 
 def _features(x: Point, num_features: int) -> Float[Array, " n"]:
-    """Each entry with its sines and cosines, the faster the fainter."""
-    i = jnp.arange((num_features - 1) // 2)
-    phase, scale = 0.5 * jnp.pi * x[:, None] * 2.0**i, 2.0 ** (i / 2)
-    return jnp.concatenate([x[:, None], jnp.sin(phase) / scale, jnp.cos(phase) / scale], axis=1).ravel()
+    """Each entry with its sines and cosines."""
+    phase = 0.5 * jnp.pi * x[:, None] * 2.0 ** jnp.arange((num_features - 1) // 2)
+    return jnp.concatenate([x[:, None], jnp.sin(phase), jnp.cos(phase)], axis=1).ravel()
 
 
 def _forward(raw: Float[Array, " o"], x: Scalar) -> tuple[Scalar, Scalar]:
