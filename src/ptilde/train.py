@@ -160,26 +160,29 @@ def _laws(layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNG
     """The laws of the amounts that are tried."""
     plan = Plan.of(int(layout.active_rows(rows.state).any(1).sum()), len(layout.bodies), max_iter)
     few = not rows.judges.any()
-    yield (start := _gaussian(layout, None, NOISE, rows, plan, key))
+    yield (start := _gaussian(layout, rows, plan, NOISE, key))
     yield _scored(start, rows, partial(fit, "scores", 1.0 if few else SCORES_SHARE, plan.scores), key)
     if few:  # nothing would tell what a map has learnt from the rows that it follows
         return
     transport = _fit_map(layout, rows, plan, fit, key)
-    yield (start := _gaussian(layout, transport, NOISE_MAPPED, rows, plan, key))
-    yield _scored(start, rows, partial(fit, "scores behind the map", 1.0, plan.scores), key)
+    rows = rows._replace(z=transported(transport, layout, rows.state, rows.z))
+    behind = lambda law: eqx.tree_at(lambda a: a.transport, law, transport, is_leaf=lambda a: a is None)  # noqa: E731
+    start = _gaussian(layout, rows, plan, NOISE_MAPPED, key)
+    yield behind(start)
+    yield behind(_scored(start, rows, partial(fit, "scores behind the map", 1.0, plan.scores), key))
 
 
 def _scored(start: AmountDensity, rows: Encoded, fit: Callable, key: PRNGKeyArray) -> AmountDensity:
     """The law with scores learnt by dual score matching, and its mass brought to 1."""
-    base, data = start.gaussian.base(start.layout, rows.state)[0], _amounts(start.layout, rows, start.transport)
-    network = fit(Denoise(Dual(LEVEL_WEIGHT), base, start.log_sigma), start.network, data)
+    base = start.gaussian.base(start.layout, rows.state)[0]
+    network = fit(Denoise(Dual(LEVEL_WEIGHT), base, start.log_sigma), start.network, _amounts(start.layout, rows))
     some = _spread(rows.weight, CALIBRATION_DRAWS)
     return eqx.tree_at(lambda a: a.network, start, network).calibrated(rows.state[some], key)
 
 
 def _fit_map(layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray) -> TriangularMap:
     """The map that maximises the likelihood of the rows, but for what only single rows speak for."""
-    data, (few, all_) = _amounts(layout, rows, None), NUM_FREQUENCIES
+    data, (few, all_) = _amounts(layout, rows), NUM_FREQUENCIES
     identity = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, num_frequencies=few, key=key)
     smooth = fit("map", SMOOTH_SHARE, plan.smooth, Likelihood(layout), identity, data)
     if len(layout.bodies) == 1:  # there is no column before it
@@ -201,29 +204,32 @@ def _states(layout: Layout, rows: Encoded) -> tuple[Data, Data | None]:
 
 
 def _gaussian(
-    layout: Layout,
-    transport: TriangularMap | None,
-    noise: tuple[float, float],
-    rows: Encoded,
-    plan: Plan,
-    key: PRNGKeyArray,
+    layout: Layout, rows: Encoded, plan: Plan, noise: tuple[float, float], key: PRNGKeyArray
 ) -> AmountDensity:
-    """The law of the amounts before scores are learnt: a Gaussian, behind a map if there is one."""
-    u = transported(transport, layout, rows.state, rows.z)
-    gaussian = Gaussian.fit(layout, rows.state, u, rows.weight)
-    network = NoiseConditionalDensity(u.shape[1], sum(layout.num_tokens), plan.width, plan.depth, key=key)
+    """The law of the amounts before scores are learnt: a Gaussian."""
+    gaussian = Gaussian.fit(layout, rows.state, rows.z, rows.weight)
+    network = NoiseConditionalDensity(rows.z.shape[1], sum(layout.num_tokens), plan.width, plan.depth, key=key)
     log_sigma = jnp.log(jnp.array([max(noise[0] * gaussian.least_spread, LEAST_SIGMA), noise[1]]))
-    return AmountDensity(layout, transport, gaussian, network, log_sigma, jnp.zeros(()))
+    return AmountDensity(layout, None, gaussian, network, log_sigma, jnp.zeros(()))
 
 
-def _amounts(layout: Layout, rows: Encoded, transport: TriangularMap | None) -> tuple[Data, Data | None]:
-    u = transported(transport, layout, rows.state, rows.z)
+def _amounts(layout: Layout, rows: Encoded) -> tuple[Data, Data | None]:
     active = layout.active_rows(rows.state)
-    pattern, group = (
-        np.unique(a, axis=0, return_inverse=True)[1].ravel() for a in (np.packbits(active, 1), rows.state)
-    )
-    arrays = pattern.astype(np.int32), u.astype(np.float32), rows.state, group.astype(np.int32)
-    return _split(arrays, _column_weight(active, rows.weight), rows.held_out, np.lexsort((u[:, 0], pattern)))
+    pattern, group = _equal_rows(active), _equal_rows(rows.state)
+    arrays = pattern, rows.z.astype(np.float32), rows.state, group
+    return _split(arrays, _column_weight(active, rows.weight), rows.held_out, np.lexsort((rows.z[:, 0], pattern)))
+
+
+def _equal_rows(table: NDArray[Any]) -> NDArray[np.int32]:
+    """(n,) a number for each row of whole numbers from 0 up, the same for equal rows."""
+    code, size = np.zeros(len(table), np.int64), 1
+    for column in table.T:
+        width = int(column.max()) + 1
+        if size * width > 2**62:
+            code = np.unique(code, return_inverse=True)[1]
+            size = len(table)
+        code, size = code * width + column, size * width
+    return np.unique(code, return_inverse=True)[1].astype(np.int32)
 
 
 def _held_out(amounts: AmountDensity, rows: Encoded) -> float:
