@@ -52,35 +52,35 @@ ROWS_PER_PAIR = 10  # of tokens, from which on a law of states is learnt without
 
 
 class Plan(NamedTuple):
-    """Sizes of the networks, and the descents: of the states, of the map while smooth and when sharp, of the scores."""
+    """Sizes of the networks, and the descents: of states, scores, the map smooth and then sharp, scores behind it."""
 
     width: int
     depth: int
     map_width: int
     states: Descent
+    scores: Descent
     smooth: Descent
     sharp: Descent
-    scores: Descent
+    behind: Descent
 
     @classmethod
     def of(cls, num_rows: int, num_columns: int, max_iter: int | str) -> "Plan":
         """The plan for rows × columns, with the steps that are asked for or, if "auto", that the rows are worth."""
         width = 64 if num_columns <= 6 else 96 if num_columns <= 16 else 128
-        most = {"states": 4000, "smooth": 1000, "sharp": 4000, "scores": 4000}
-        each = {"states": 10, "smooth": 10, "sharp": 10, "scores": 0.2}  # steps a row is worth
-        if isinstance(max_iter, str):
-            steps = {name: int(np.clip(each[name] * num_rows, 500, most[name]) // 100 * 100) for name in most}
-        else:
-            steps = dict.fromkeys(most, int(max_iter))
+
+        def steps(a_row: float, most: int) -> int:
+            return int(np.clip(a_row * num_rows, 500, most) // 100 * 100 if max_iter == "auto" else max_iter)
+
         return cls(
             width,
             2,
             64 if num_columns <= 32 else 32,
-            states=Descent(512, steps["states"], STEP_SIZE, WEIGHT_DECAY),
-            smooth=Descent(512, steps["smooth"], STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.5),
-            sharp=Descent(512, steps["sharp"], SHARP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.25),
+            states=Descent(512, steps(10, 4000), STEP_SIZE, WEIGHT_DECAY),
             # Normalisation settles as the step size falls to zero: scores are learnt to the end.
-            scores=Descent(512, steps["scores"], STEP_SIZE, WEIGHT_DECAY, patience=1.0),
+            scores=Descent(512, steps(0.2, 4000), STEP_SIZE, WEIGHT_DECAY, patience=1.0),
+            smooth=Descent(512, steps(10, 1000), STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.5),
+            sharp=Descent(512, steps(10, 4000), SHARP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.15),
+            behind=Descent(512, steps(0.1, 2000), STEP_SIZE, WEIGHT_DECAY, patience=1.0),
         )
 
 
@@ -169,7 +169,7 @@ def _laws(layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNG
     behind = lambda law: eqx.tree_at(lambda a: a.transport, law, transport, is_leaf=lambda a: a is None)  # noqa: E731
     start = _gaussian(layout, rows, plan, NOISE_MAPPED, key)
     yield behind(start)
-    yield behind(_scored(start, rows, partial(fit, "scores behind the map", 1.0, plan.scores), key))
+    yield behind(_scored(start, rows, partial(fit, "scores behind the map", 1.0, plan.behind), key))
 
 
 def _scored(start: AmountDensity, rows: Encoded, fit: Callable, key: PRNGKeyArray) -> AmountDensity:
