@@ -249,7 +249,8 @@ def descend(
     judge = lambda weights: np.asarray(  # noqa: E731
         _held_out_loss(objective, static, weights, held_out or data, descent.batch_size, probe)
     )
-    best, best_loss, best_step = params, judge(params) if held_out else np.inf, 0
+    best, best_step = params, 0
+    held = best_loss = judge(params) if held_out else np.array([np.inf])
     seen = Trajectory(model, [], [], [], [])
     step, retreats = 0, 0
     began = first = time.monotonic()
@@ -265,7 +266,7 @@ def descend(
             continue
         walk, step = moved, min(step + length, num_steps)
         held = judge(walk.average)
-        better = held < best_loss if held_out else np.ones(len(held), bool)
+        better = held < best_loss if held_out else np.ones(held.shape, bool)
         best, best_loss = _where(better, walk.average, best), np.where(better, held, best_loss)
         best_step = step if better.any() else best_step
         seen.step.append(step)
@@ -283,7 +284,7 @@ def descend(
         if step - best_step > max(descent.patience * num_steps, 5 * length):
             break
     # The last weights have settled most: they are kept unless the held-out rows speak clearly for earlier ones.
-    best = _where(held <= best_loss + _SETTLED / len(held), walk.average, best)
+    best = _where(np.asarray(held <= best_loss + _SETTLED / len(held)), walk.average, best)
     return seen._replace(model=eqx.combine(best, static))
 
 
