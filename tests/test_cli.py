@@ -152,7 +152,7 @@ def test_the_demo_says_its_verdict_and_writes_its_three_files(tmp_path, capsys):
 # --- what a person sees, and what a process leaves -------------------------------------------------------------------
 
 
-def event(step, stage="amounts"):
+def event(step, stage="scores"):
     return types.SimpleNamespace(
         stage=stage, step=step, num_steps=100, train_loss=1.25, validation_loss=None, eta_seconds=240.0
     )
@@ -166,7 +166,7 @@ def test_without_a_terminal_progress_is_a_plain_line_now_and_then(capsys, monkey
             now[0] += 1.0
             tell(event(step))
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"amounts: step {step} of 100, loss 1.250, 4 min left" for step in (9, 19, 29)]
+    assert lines == [f"scores: step {step} of 100, loss 1.250, 4 min left" for step in (9, 19, 29)]
 
 
 def test_on_a_terminal_progress_is_a_bar(monkeypatch):
@@ -177,7 +177,7 @@ def test_on_a_terminal_progress_is_a_bar(monkeypatch):
     tell = progress._Bars(bars)
     tell(event(10, "states"))
     tell(event(20))
-    assert [s for s in shown if isinstance(s, str)] == ["states", "amounts"]
+    assert [s for s in shown if isinstance(s, str)] == ["states", "scores"]
     assert shown[-1] == {"completed": 20, "total": 100, "words": "loss 1.250, 4 min left"}
 
 

@@ -253,13 +253,13 @@ def test_the_callback_and_the_history_tell_the_same_and_verbose_prints_it(capsys
     schema = Schema({"x0": SemiContinuous((0.0,), Interval(0, 1))})
     table[::3] = 0
     model = ScoreDensity(schema, 0, max_iter=150, verbose=1, callback=events.append).fit(table)
-    assert [(e.stage, e.step) for e in events] == [("states", 100), ("states", 150), ("amounts", 100), ("amounts", 150)]
+    assert [(e.stage, e.step) for e in events] == [("states", 100), ("states", 150), ("scores", 100), ("scores", 150)]
     for stage, history in model.history_.items():
         assert history["loss"] == [e.train_loss for e in events if e.stage == stage]
         assert history["step"] == [100, 150] and len(history["terms"]) == len(history["validation"]) == 2
     assert model.n_iter_ == 150 and model.fit_seconds_ > 0
     printed = capsys.readouterr().out
-    assert re.search(r"^amounts: step 150/150, held-out loss \d\.\d{4}, 0 s to go$", printed, re.MULTILINE)
+    assert re.search(r"^scores: step 150/150, held-out loss \d\.\d{4}, 0 s to go$", printed, re.MULTILINE)
 
 
 def test_a_declared_category_that_the_data_never_show_is_rare_and_not_impossible():

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -24,6 +25,7 @@ class Square(eqx.Module):
     """(w - x)², whose minimiser is the mean; not a number once |w| is beyond a limit."""
 
     limit: float = math.inf
+    separate: ClassVar[bool] = False
 
     def num_uniforms(self, rows):
         return 2
@@ -175,19 +177,20 @@ class LeastSquares(Square):
 def few_rows_many_columns(n, seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 40)).astype(np.float32)
-    return Data.of((x, (x[:, 0] + rng.normal(size=n)).astype(np.float32)), np.ones(n))
+    return Data.of((x, (2 * x[:, 0] + rng.normal(size=n)).astype(np.float32)), np.ones(n))
 
 
 def held_out_loss(model, data, key):
     params, static = eqx.partition(model, eqx.is_inexact_array)
-    return float(fit._held_out_loss(LeastSquares(), static, params, data, 64, jr.fold_in(key, fit._PROBE)))
+    (loss,) = fit._held_out_loss(LeastSquares(), static, params, data, 64, jr.fold_in(key, fit._PROBE))
+    return float(loss)
 
 
 def test_weights_are_those_that_held_out_rows_liked_best_and_no_time_is_wasted_on_more():
-    data, held_out = few_rows_many_columns(30, 0), few_rows_many_columns(200, 1)
-    found = descend(LeastSquares(), Line(jnp.zeros(40)), data, held_out, plan(6000, 0.01), jr.key(0))
+    data, held_out = few_rows_many_columns(60, 0), few_rows_many_columns(200, 1)
+    found = descend(LeastSquares(), Line(jnp.zeros(40)), data, held_out, plan(6000, 0.003), jr.key(0))
     best = int(np.argmin(found.validation))
-    assert found.validation[-1] > found.validation[best] + 0.1  # the toy does overfit
+    assert 0 < best and found.validation[-1] > found.validation[best] + 0.1  # the toy does overfit
     assert held_out_loss(found.model, held_out, jr.key(0)) == pytest.approx(found.validation[best], rel=1e-5)
     assert found.step[-1] - found.step[best] == 2500 < 6000 - found.step[best]  # 0.4 of the plan, and a chunk
 
@@ -198,6 +201,60 @@ def test_without_held_out_rows_the_last_weights_are_kept():
     assert found.step[-1] == 1000
     assert held_out_loss(found.model, data, jr.key(0)) == pytest.approx(found.validation[-1], rel=1e-5)
     assert found.validation[-1] < 0.1 * found.validation[0]
+
+
+def test_the_start_is_kept_if_every_step_makes_held_out_rows_less_likely():
+    start = Line(2 * jnp.eye(40)[0])  # the truth: all that there is to follow is noise
+    data, held_out = few_rows_many_columns(30, 0), few_rows_many_columns(200, 1)
+    found = descend(LeastSquares(), start, data, held_out, plan(1000, 0.01), jr.key(0))
+    assert min(found.validation) > held_out_loss(start, held_out, jr.key(0)) + 0.01
+    np.testing.assert_array_equal(found.model.w, start.w)
+    assert found.step[-1] == 600 < 1000  # the start is what patience counts from
+
+
+class TwoLines(eqx.Module):
+    """Two parts."""
+
+    w: jax.Array
+    shift: jax.Array
+
+
+class TwoLeastSquares(Square):
+    """The sum of the losses of two lines."""
+
+    separate: ClassVar[bool] = True
+
+    def __call__(self, model, rows, u):
+        x, y = rows
+        terms = jnp.mean((x @ model.w.T + model.shift - y) ** 2, axis=0)
+        return jnp.sum(terms), terms
+
+
+def noisy_and_exact(n, seed):
+    """Rows of a line that is lost in noise, and of another without any."""
+    rng = np.random.default_rng(seed)
+    x, noise = rng.normal(size=(n, 40)), rng.normal(size=n)
+    return Data.of(jax.tree.map(np.float32, (x, np.stack([2 * x[:, 0] + noise, x[:, 1] + 0.5], axis=1))), np.ones(n))
+
+
+def test_each_of_separate_parts_keeps_its_own_best_weights():
+    data, held_out, key = noisy_and_exact(60, 0), noisy_and_exact(200, 1), jr.key(0)
+    start, descent = TwoLines(jnp.zeros((2, 40)), jnp.zeros(2)), Descent(64, 1500, 0.003, 0.0, patience=1.0)
+    found = descend(TwoLeastSquares(), start, data, held_out, descent, key)
+    # The same steps by hand: after each chunk the weights, and the held-out loss of each part.
+    params, static = eqx.partition(start, eqx.is_inexact_array)
+    walk, visited, losses = fit._Walk(params, params, descent.transformation().init(params)), [], []
+    for t in range(0, 1500, CHUNK):
+        walk, _ = fit._chunk(TwoLeastSquares(), static, walk, descent, data, key, jnp.asarray(t), CHUNK)
+        probe = jr.fold_in(key, fit._PROBE)
+        losses.append(fit._held_out_loss(TwoLeastSquares(), static, walk.average, held_out, 64, probe))
+        visited.append(walk.average)
+    best, last = np.argmin(losses, axis=0), len(losses) - 1
+    assert 0 < best[0] < last == best[1]  # one part overfits, the other does not
+    for part, chosen in enumerate(best):
+        np.testing.assert_allclose(found.model.w[part], visited[chosen].w[part], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.model.shift[part], visited[chosen].shift[part], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.validation, np.sum(losses, axis=1), rtol=1e-5)
 
 
 class Glass(Square):
@@ -214,6 +271,11 @@ def test_all_weights_are_judged_by_the_same_draws_before_and_after_a_retreat():
         found = descend(Glass(limit=18.0), Location(0.0), toy(), toy(), plan(500), jr.key(0))
     assert found.step[-1] == 500 and len(set(found.loss)) == 5
     assert len(set(found.validation)) == 1
+
+
+def test_the_last_weights_are_kept_where_held_out_rows_see_no_difference():
+    found = descend(Glass(), Location(0.0), toy(), toy(), plan(300), jr.key(0))
+    assert len(set(found.validation)) == 1 and found.model.w < -1
 
 
 def test_the_draws_that_weights_are_judged_by_are_none_of_those_of_the_steps():

@@ -33,7 +33,7 @@ def fake(monkeypatch, transport=same, scores=same):
 
     def instead(objective, model, *data, stage, **more):
         told.append((stage, more["seconds"]))
-        function = {"states": same, "map": transport}.get(stage, scores)
+        function = {"states": same, "map": transport, "sharper map": transport}.get(stage, scores)
         if function is None:
             return descend(objective, model, *data, stage=stage, **more)
         return Trajectory(function(model), [], [], [], [])
@@ -76,10 +76,32 @@ def test_a_map_that_does_not_pay_costs_nothing(monkeypatch):
     assert lost(amounts, 0.0) < 0.01
 
 
-def test_few_rows_get_no_map(monkeypatch):
+def test_few_rows_get_no_map_and_a_single_column_no_sharper_one(monkeypatch):
     fake(monkeypatch)
-    for num, tried in [(99, False), (100, True)]:
-        assert ("map" in train(BOTH_ALWAYS, bent(num, 0.0)[0], "auto", None, jr.key(0))[1]) == tried
+
+    def stages(layout, num):
+        rows = bent(num, 0.0)[0]
+        rows = rows._replace(state=rows.state[:, : len(layout.num_tokens)], z=rows.z[:, : len(layout.bodies)])
+        return list(train(layout, rows, "auto", None, jr.key(0))[1])
+
+    assert stages(BOTH_ALWAYS, 99) == ["states", "scores"]
+    assert stages(BOTH_ALWAYS, 100) == ["states", "scores", "map", "sharper map", "scores behind the map"]
+    assert stages(Layout((), (None,)), 100) == ["scores", "map", "scores behind the map"]
+
+
+@pytest.mark.parametrize(("num_tokens", "held_out"), [(3, False), (4, True)])
+def test_the_law_of_the_states_decays_faster_where_rows_are_held_out_for_it(monkeypatch, num_tokens, held_out):
+    given = []
+
+    def note(objective, model, fitted, held_out, descent, *key, stage, **more):
+        given.append((held_out is not None, float(descent.weight_decay)))
+        return Trajectory(model, [], [], [], [])
+
+    monkeypatch.setattr(training, "descend", note)
+    rows, layout = bent(120, 0.0)[0], Layout((num_tokens,), ())  # ten for each pair of tokens, and more: from 91 or 161
+    train(layout, rows._replace(z=np.zeros((120, 0))), "auto", None, jr.key(0))
+    decay = training.STATES_WEIGHT_DECAY if held_out else training.WEIGHT_DECAY
+    assert given == [(held_out, pytest.approx(decay))] and training.STATES_WEIGHT_DECAY > training.WEIGHT_DECAY
 
 
 def test_a_map_that_makes_held_out_rows_less_likely_is_left_out(monkeypatch):
@@ -117,5 +139,50 @@ def test_each_descent_gets_its_share_of_the_time_and_the_last_all_that_is_left(m
     monkeypatch.setattr(training.time, "monotonic", lambda: 0.0)
     told = fake(monkeypatch)
     train(BOTH_ALWAYS, bent(100, 0.0)[0], "auto", 60.0, jr.key(0))
-    assert dict(told)["states"] == 60 * training.STATES_SHARE and dict(told)["map"] == 60 * training.MAP_SHARE
-    assert told[-1][1] == 60 > max(seconds for _, seconds in told[:-1])
+    assert told == [
+        ("states", 60 * training.STATES_SHARE),
+        ("scores", 60 * training.SCORES_SHARE),
+        ("map", 60 * training.SMOOTH_SHARE),
+        ("sharper map", 60 * training.SHARP_SHARE),
+        ("scores behind the map", 60),
+    ]
+    assert max(seconds for _, seconds in told[:-1]) < 60
+
+
+# Rows that are alike, and rows that stand for others
+
+
+def grouping(number):
+    """For each row the first one of its group."""
+    _, first, inverse = np.unique(number, axis=0, return_index=True, return_inverse=True)
+    return first[inverse.ravel()]
+
+
+@pytest.mark.parametrize(("num_tokens", "num_columns"), [(2, 3), (5, 8), (9, 60)])  # the last: 9^60 codes
+def test_equal_rows_and_no_others_have_the_same_number(num_tokens, num_columns):
+    rng = np.random.default_rng(0)
+    table = rng.integers(num_tokens, size=(200, num_columns), dtype=np.int32)[rng.integers(200, size=1000)]
+    table[::3, -1] = 0
+    for rows in (table, table > 0):
+        assert len(np.unique(grouping(rows))) < 400
+        np.testing.assert_array_equal(grouping(training._equal_rows(rows)), grouping(rows))
+
+
+def test_rows_are_told_apart_where_codes_would_wrap_around():
+    last = 2**31 - 1
+    rows = np.array([[0, 0, 0], [4, 0, 0], [last, last, last], [0, 0, 0]])  # 4·2^62 is 0 in 64 bits
+    np.testing.assert_array_equal(grouping(training._equal_rows(rows)), [0, 1, 2, 0])
+
+
+def test_without_columns_all_rows_are_equal():
+    np.testing.assert_array_equal(training._equal_rows(np.zeros((5, 0), np.int32)), 0)
+
+
+@pytest.mark.parametrize("num", [7, 200, 50_000])
+def test_rows_stand_for_all_in_proportion_to_their_weights(num):
+    rng = np.random.default_rng(0)
+    weight = np.where(rng.random(300) < 0.4, 0.0, rng.lognormal(sigma=2.0, size=300))
+    weight[[0, -1]] = 0.0
+    chosen = training._spread(weight, num)
+    assert chosen.shape == (num,) and np.all(weight[chosen] > 0)
+    assert np.max(np.abs(np.bincount(chosen, minlength=300) - num * weight / weight.sum())) < 1

@@ -47,7 +47,8 @@ class ScoreDensity(DensityMixin, BaseEstimator):
 
     Attributes:
         schema_: the kinds of the columns.
-        history_: by stage ("states", "map", "sharper map", "scores"): step, loss, its terms, held-out loss.
+        history_: by stage ("states", "scores", "map", "sharper map", "scores behind the map"): step, loss,
+            its terms, held-out loss.
         n_iter_: steps taken for the amounts, or for the states if there are none.
         seed_: the integer seed that was used.
         n_features_in_: number of columns.

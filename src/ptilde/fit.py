@@ -250,10 +250,10 @@ def descend(
         _held_out_loss(objective, static, weights, held_out or data, descent.batch_size, probe)
     )
     best, best_step = params, 0
-    held = best_loss = judge(params) if held_out else np.array([np.inf])
+    began = first = time.monotonic()
+    held = best_loss = np.nan_to_num(judge(params), nan=np.inf) if held_out else np.array([np.inf])
     seen = Trajectory(model, [], [], [], [])
     step, retreats = 0, 0
-    began = first = time.monotonic()
     num_steps = int(descent.num_steps)
     length = min(CHUNK, num_steps)
     while step < num_steps:

@@ -26,7 +26,7 @@ class Stub:
     def __init__(self, schema, log_density=-3.0, ode_gap=0.01, log_z=0.01):
         self.schema_, self.log_density, self.ode_gap, self.log_z = schema, log_density, ode_gap, log_z
         curve = {"step": [0, 10, 20], "loss": [2.0, 1.5, 1.0], "validation": [None, 1.6, 1.2]}
-        self.history_ = {"states": curve, "amounts": curve}
+        self.history_ = {"states": curve, "scores": curve}
         self.n_iter_, self.seed_, self.fit_seconds_ = 20, 7, 1.5
 
     def score_samples(self, X, method="one_pass"):
