@@ -118,7 +118,7 @@ class Encoder:
             inside = column.tokens(table[column.name]) >= column.body_token
             x = table[column.name][inside].astype(np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
-                log_slope, bend = column.body.marginal.forward(x)[1], column.body.marginal.bend(x)
+                log_slope, bend = column.body.slope(x)
                 slope = of_z[inside, j] * np.exp(log_slope) + bend
             found[column.name] = np.full(len(inside), np.nan)
             found[column.name][inside] = np.where(np.isfinite(log_slope), slope, np.nan)
