@@ -180,7 +180,7 @@ class BodyMap:
         r"""$\log dz/dx$ at values (n,) of the body, and its derivative."""
         log_slope, bend = self.marginal.forward(x)[1], self.marginal.bend(x)
         level = self.level(x)
-        for i, masses in self.masses.items():
+        for i in self.masses:
             at = level == i
             smooth, log_smooth = self.marginal.forward(x[at])
             z, log_slope[at] = self._forward(x[at], i)
@@ -188,7 +188,7 @@ class BodyMap:
         return log_slope, bend
 
     def _forward(self, x: Array, level: int) -> tuple[Array, Array]:
-        """z and log dz/dx at numbers (n,) among the cells of a level."""
+        """Amounts and log dz/dx at numbers (n,) among the cells of a level."""
         z, log_slope = self.marginal.forward(x)
         if level not in self.masses:
             return z, log_slope

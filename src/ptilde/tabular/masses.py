@@ -30,7 +30,8 @@ Array = NDArray[np.float64]
 # A gain of ε nats a row is about an AUC of ½ + 0.4√ε between data and the smooth law.
 LEAST_GAIN, LEAST_NATS = 1e-3, 5.0
 MOST_CELLS = 20_000
-# In pieces narrower than this Φ(b) - Φ(a) is φ(middle)(b - a), to 1e-11 for |z| < 8; below the narrowest z has no digits.
+# In pieces narrower than `NARROW` Φ(b) - Φ(a) is φ(middle)(b - a), to 1e-11 for |z| < 8. Narrower than `NARROWEST`
+# they are a few floats wide.
 NARROW, NARROWEST = 1e-6, 1e-12
 
 
@@ -112,7 +113,7 @@ def _pieces(knots: Array, i: NDArray[np.intp]) -> tuple[Array, Array]:
 
 
 def _of_tails(below: Array, above: Array) -> Array:
-    """z from the logs of the two masses beside it, by the smaller one."""
+    """Normal quantiles from the logs of the two masses beside it, by the smaller one."""
     tail = ndtri_exp(np.minimum(np.minimum(below, above), np.log(0.5)))
     return np.where(below < above, tail, -tail)
 
