@@ -101,17 +101,24 @@ def test_a_map_of_a_column_that_does_not_increase_is_refused_by_name(rough_model
         ptilde.load(path)
 
 
-@pytest.mark.parametrize("number", [[0], [1], [40_001], [None], [-1], [1.5], "x", [3, 3], []], ids=repr)
-def test_masses_of_another_shape_are_refused(rough_model, number, tmp_path):
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *({"num_masses": number} for number in ([0], [1], [40_001], [None], [-1], [1.5], "x", [3, 3], [])),
+        *({"decimals": number} for number in (-1, 13, 2.0, "2", None, True)),
+    ],
+    ids=repr,
+)
+def test_masses_and_decimals_of_another_shape_are_refused(rough_model, entry, tmp_path):
     model, _ = rough_model
     path = tmp_path / "m.ptilde"
     model.save(path)
     document, data = take_apart(path.read_bytes())
     ours = json.loads(document["__metadata__"]["ptilde"])
-    config = edited(ours["config"], ("encoder", 0, "num_masses"), number)
-    document["__metadata__"]["ptilde"] = json.dumps(ours | {"config": config})
+    ours["config"]["encoder"][0] |= entry
+    document["__metadata__"]["ptilde"] = json.dumps(ours)
     path.write_bytes(put_together(document, data))
-    with pytest.raises(ModelFileError):
+    with pytest.raises(ModelFileError, match="its config is not|its config asks for|arrays"):
         ptilde.load(path)
 
 

@@ -20,6 +20,7 @@ from ptilde.amounts import AmountDensity
 from ptilde.joint import JointDensity
 from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.strata import Gaussian, Layout
+from ptilde.tabular.bodies import DECIMALS
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.frames import Template
 from ptilde.tabular.masses import MOST_CELLS
@@ -42,7 +43,7 @@ _FACTS = {"seed": int, "n_iter": int, "fit_seconds": float, "history": dict, "na
 _HISTORY = {"step", "loss", "terms", "validation"}
 # No file of ours is near these; a config beyond them was made to waste time.
 _MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "num_intervals": 512}
-_MOST |= {"tokens": 4_000_000, "columns": 100_000, "knots": 4_096, "masses": 2 * MOST_CELLS}
+_MOST |= {"tokens": 4_000_000, "columns": 100_000, "knots": 4_096, "masses": 2 * MOST_CELLS, "decimals": DECIMALS[-1]}
 
 
 class Fitted(NamedTuple):
@@ -114,6 +115,8 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
     for i, entry in enumerate(config["encoder"]):
         if entry["chart"] is not None:
             knots[f"knots.{i}"] = ((3, _whole("knots", entry["num_knots"], 2)), np.float64)
+            if "decimals" in entry:
+                _whole("decimals", entry["decimals"], DECIMALS[0])
             for level, number in enumerate(entry.get("num_masses", ())):
                 if _whole("masses", number, 0):
                     knots[f"masses.{i}.{level}"] = ((2, number), np.float64)

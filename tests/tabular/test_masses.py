@@ -212,3 +212,16 @@ def test_gradient_of_the_encoder_and_its_arrays_know_the_masses():
     np.testing.assert_array_equal(ours.log_slope, theirs.log_slope)
     log_slope, bend = encoder.columns[0].body.slope(x)
     np.testing.assert_array_equal(encoder.gradient(table, -ours.z)["x"], -ours.z[:, 0] * np.exp(log_slope) + bend)
+
+
+def test_decimals_come_back_with_the_masses():
+    rng = np.random.default_rng(0)
+    body, _, x = rough_days(rng)
+    schema, table = Schema({"x": body}), {"x": np.round(x, 10)}
+    encoder = Encoder.fit(schema, table, np.ones(len(x)), rng)
+    again = Encoder.from_config(schema, encoder.to_config(), encoder.arrays())
+    assert again.columns[0].body.decimals == 10 and again.to_config() == encoder.to_config()
+    z = rng.normal(size=(500, 1))
+    drawn = again.decode(np.zeros((500, 0), int), z)["x"]
+    np.testing.assert_array_equal(drawn, encoder.decode(np.zeros((500, 0), int), z)["x"])
+    np.testing.assert_array_equal(drawn, np.round(drawn, 10))

@@ -10,6 +10,9 @@ $z$ is drawn within the cell from N(0, 1), so that rounding a draw of $q$ to its
 **Levels.** On a grid of several steps (`ptilde.tabular.levels`) each level has cells of its own, which between them
 fill the body; those of a finer level step over the multiples of the coarser ones. The smooth map to $z$ is one for
 all; a level whose values have rough shares has a second map behind it (`ptilde.tabular.masses`).
+
+**Spelling.** Values of a step that people do not write, days over 365.25, may have been cut to some decimals: what is
+0.30390143737 is recorded as 0.3039014374. Where the data say so, decoded values have these decimals too.
 """
 
 from collections.abc import Mapping
@@ -32,6 +35,8 @@ Array = NDArray[np.float64]
 # In cells narrower than this in z the difference of two Φ loses more digits than the slope at the value, which is
 # off by (width² z²)/24, about 1e-13.
 NARROW = 1e-6
+# The decimals that values may have been cut to, and the share of the rows that says so.
+DECIMALS, SPELT_SO = range(13), 0.9
 # A body of `FEWEST` values or more with more than this share, and so many rows, on one value has no density there.
 TIED_SHARE, TIED_ROWS, FEWEST = 0.03, 20, 100
 
@@ -125,11 +130,13 @@ class BodyMap:
         marginal: the smooth map.
         levels: the cells of each level; None is full precision.
         masses: of the levels with rough shares, the map behind the smooth one.
+        decimals: those that multiples of the steps were cut to; None if they were not.
     """
 
     marginal: Marginal
     levels: tuple[Cells | None, ...]
     masses: Mapping[int, Masses] = field(default_factory=dict)
+    decimals: int | None = None
 
     @classmethod
     def fit(cls, body: Body | Count, points: Array, x: Array, weight: Array, rng: np.random.Generator) -> "BodyMap":
@@ -150,7 +157,7 @@ class BodyMap:
             if own is not None and (level == i).any():
                 found = _masses(marginal, own, recorded[level == i], weight[level == i])
                 masses |= {i: found} if found else {}
-        return cls(marginal, cells, masses)
+        return cls(marginal, cells, masses, _decimals(cells, level, recorded, weight))
 
     def level(self, x: Array) -> NDArray[np.int32]:
         """The level of each value of the body."""
@@ -173,7 +180,8 @@ class BodyMap:
         x = self.marginal.inverse(z)
         for i, cells in enumerate(self.levels):
             if cells is not None:
-                x[level == i] = cells.nearest(x[level == i])
+                value = cells.nearest(x[level == i])
+                x[level == i] = value if self.decimals is None else np.round(value, self.decimals)
         return x
 
     def slope(self, x: Array) -> tuple[Array, Array]:
@@ -228,7 +236,21 @@ def _masses(marginal: Marginal, cells: Cells, x: Array, weight: Array) -> Masses
     ends[np.isfinite(ends)] = marginal.forward(edge)[0][place]
     if np.any(weight != np.rint(weight)):  # not numbers of rows: as many rows as would tell as much
         weight = weight * (weight.sum() / np.sum(weight**2))
-    return Masses.fit(ends[0], ends[1], np.bincount(index, weight))
+    return Masses.fit(ends[0], ends[1], np.bincount(index, weight).astype(np.float64))
+
+
+def _decimals(cells: tuple[Cells | None, ...], level: NDArray[np.int32], x: Array, weight: Array) -> int | None:
+    """To how many decimals the values (n,) on a grid were cut; None if they are multiples of their steps as such."""
+    value, gridded = np.full(len(x), np.nan), [own for own in cells if own is not None]
+    for i, own in enumerate(cells):
+        if own is not None:
+            value[level == i] = own.values(np.rint(x[level == i] / own.step))
+    x, weight, value = x[level < len(gridded)], weight[level < len(gridded)], value[level < len(gridded)]
+    if not len(x) or weight @ (value == x) >= SPELT_SO * weight.sum():
+        return None
+    # Far less than a step, or rounding would be a step of its own.
+    fine = (d for d in DECIMALS if 10.0**-d <= 1e-4 * gridded[-1].step)
+    return next((d for d in fine if weight @ (np.round(value, d) == x) >= SPELT_SO * weight.sum()), None)
 
 
 def tied(held: Array, count: NDArray[np.int_]) -> list[int]:

@@ -145,6 +145,7 @@ class Encoder:
                 "num_knots": c.body.marginal.knots.shape[1] if c.body else 0,
             }
             | ({"num_masses": _num_masses(c.body)} if c.body and c.body.masses else {})
+            | ({"decimals": c.body.decimals} if c.body and c.body.decimals is not None else {})
             for c in self.columns
         ]
 
@@ -168,7 +169,8 @@ class Encoder:
                 marginal = Marginal(_CHARTS[chart](**fields), arrays[f"knots.{i}"])
                 cells, num_masses = Cells.of(_body(kind), np.array(points, float)), entry.get("num_masses", ())
                 rough = [level for level, own in enumerate(cells[: len(num_masses)]) if own and num_masses[level]]
-                body = BodyMap(marginal, cells, {level: Masses(arrays[f"masses.{i}.{level}"]) for level in rough})
+                masses = {level: Masses(arrays[f"masses.{i}.{level}"]) for level in rough}
+                body = BodyMap(marginal, cells, masses, entry.get("decimals"))
             columns.append(Column(name, kind, points, body))
         return cls(tuple(columns))
 
