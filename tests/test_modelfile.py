@@ -20,7 +20,7 @@ from model_files import put_together, take_apart
 from rich_fit import rich_table
 
 import ptilde
-from ptilde import ModelFileError, Positive, Schema, modelfile
+from ptilde import ModelFileError, Positive, Schema, modelfile, store
 from ptilde.joint import JointDensity
 from ptilde.models import TriangularMap
 from ptilde.tabular.frames import open_table
@@ -70,6 +70,56 @@ def test_so_does_one_of_heaped_numbers_whose_draws_are_as_heaped(tmp_path):
     assert abs(np.mean(drawn["x"] == np.rint(drawn["x"])) - 0.7) < 0.1
     assert np.isfinite(model.score_samples(drawn)).all()
     np.testing.assert_allclose(10 * drawn["y"], np.rint(10 * drawn["y"]), rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def rough_model():
+    """A model of prices that mostly end in 9."""
+    x = np.random.default_rng(0).gamma(3, 20, 600)
+    table = pd.DataFrame({"x": np.where(np.arange(600) % 3 > 0, 10 * np.ceil(x / 10) - 1, np.ceil(x))})
+    return ptilde.ScoreDensity(Schema({"x": Positive(1)}), random_state=0, max_iter=20).fit(table), table
+
+
+def test_so_does_one_of_rough_shares(rough_model, tmp_path):
+    model, table = rough_model
+    assert "masses.0.0" in model._encoder.arrays()
+    model.save(tmp_path / "m.ptilde")
+    assert_same_model(model, ptilde.load(tmp_path / "m.ptilde"), table)
+
+
+@pytest.mark.parametrize("name", ["knots.0", "masses.0.0"])
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_map_of_a_column_that_does_not_increase_is_refused_by_name(rough_model, name, row, tmp_path):
+    model, _ = rough_model
+    arrays = {n: array.copy() for n, array in model._encoder.arrays().items()}
+    arrays[name][row, 1] = arrays[name][row, 0]
+    path = tmp_path / "m.ptilde"
+    model.save(path)
+    config = store.read(path, lambda _: {n: (k[0], k[1]) for n, k in store.inspect(path).arrays.items()})
+    store.write(path, config[0], config[1] | arrays)
+    with pytest.raises(ModelFileError, match=rf"the numbers of array '{name}' do not increase.*fit and save"):
+        ptilde.load(path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *({"num_masses": number} for number in ([0], [1], [40_001], [None], [-1], [1.5], "x", [3, 3], [])),
+        *({"decimals": number} for number in (-1, 13, 2.0, "2", None, True)),
+    ],
+    ids=repr,
+)
+def test_masses_and_decimals_of_another_shape_are_refused(rough_model, entry, tmp_path):
+    model, _ = rough_model
+    path = tmp_path / "m.ptilde"
+    model.save(path)
+    document, data = take_apart(path.read_bytes())
+    ours = json.loads(document["__metadata__"]["ptilde"])
+    ours["config"]["encoder"][0] |= entry
+    document["__metadata__"]["ptilde"] = json.dumps(ours)
+    path.write_bytes(put_together(document, data))
+    with pytest.raises(ModelFileError, match="its config is not|its config asks for|arrays"):
+        ptilde.load(path)
 
 
 @pytest.mark.parametrize("part", ["only numbers", "only choices"])

@@ -4,6 +4,7 @@ The config says all sizes, so the name, shape and dtype of every array follow fr
 the file holds before it reads a number. A config is ours only if what it describes would be written in the same words.
 """
 
+import os
 import re
 from typing import Any, NamedTuple
 
@@ -14,12 +15,15 @@ import jax.random as jr
 import numpy as np
 
 from ptilde import _json, store
+from ptilde._validate import ModelFileError
 from ptilde.amounts import AmountDensity
 from ptilde.joint import JointDensity
 from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.strata import Gaussian, Layout
+from ptilde.tabular.bodies import DECIMALS
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.frames import Template
+from ptilde.tabular.masses import MOST_CELLS
 from ptilde.tabular.schema import Schema
 from ptilde.tabular.states import StateDensity
 
@@ -39,7 +43,7 @@ _FACTS = {"seed": int, "n_iter": int, "fit_seconds": float, "history": dict, "na
 _HISTORY = {"step", "loss", "terms", "validation"}
 # No file of ours is near these; a config beyond them was made to waste time.
 _MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "num_intervals": 512}
-_MOST |= {"tokens": 4_000_000, "columns": 100_000, "knots": 4_096}
+_MOST |= {"tokens": 4_000_000, "columns": 100_000, "knots": 4_096, "masses": 2 * MOST_CELLS, "decimals": DECIMALS[-1]}
 
 
 class Fitted(NamedTuple):
@@ -68,6 +72,7 @@ def save(fitted: Fitted, path: Any) -> None:
 def load(path: Any) -> Fitted:
     """Read the file, every part of it checked."""
     config, arrays = store.read(path, _expected)
+    _check_knots(path, arrays)
     schema = Schema.from_dict(config["schema"])
     encoder = Encoder.from_config(schema, config["encoder"], arrays)
     skeleton = _skeleton(config)
@@ -110,6 +115,11 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
     for i, entry in enumerate(config["encoder"]):
         if entry["chart"] is not None:
             knots[f"knots.{i}"] = ((3, _whole("knots", entry["num_knots"], 2)), np.float64)
+            if "decimals" in entry:
+                _whole("decimals", entry["decimals"], DECIMALS[0])
+            for level, number in enumerate(entry.get("num_masses", ())):
+                if _whole("masses", number, 0):
+                    knots[f"masses.{i}.{level}"] = ((2, number), np.float64)
     skeleton = _skeleton(config)
     blank = {name: np.zeros(shape) for name, (shape, _) in knots.items()}
     encoder = Encoder.from_config(schema, config["encoder"], blank)
@@ -117,6 +127,16 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
         raise ValueError("it says the same in other words")
     shapes = jax.tree_util.tree_flatten_with_path(skeleton)[0]
     return {_name(p): (leaf.shape, leaf.dtype) for p, leaf in shapes} | knots
+
+
+def _check_knots(path: Any, arrays: dict[str, np.ndarray]) -> None:
+    """The maps of columns are increasing, with slopes above zero."""
+    for name, array in arrays.items():
+        if name.startswith(("knots.", "masses.")) and not ((np.diff(array[:2]) > 0).all() and (array[2:] > 0).all()):
+            raise ModelFileError(
+                f"model file {os.fspath(path)!r} is damaged: the numbers of array {name!r} do not increase. "
+                "Copy it again from where it was saved, or fit and save the model anew."
+            )
 
 
 def _check_table(schema: Schema, template: Template) -> None:

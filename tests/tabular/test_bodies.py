@@ -168,3 +168,23 @@ def test_one_grid_value_has_all_the_probability():
     z, log_slope = mapped.encode(np.ones(1), None)
     np.testing.assert_allclose(log_slope + stats.norm.logpdf(z), 0.0, atol=1e-12)
     np.testing.assert_array_equal(mapped.decode(np.array([-50.0, 0.0, 50.0]), np.zeros(3, int)), 1.0)
+
+
+@pytest.mark.parametrize("decimals", [8, 10, None])
+def test_decoded_values_are_cut_to_the_decimals_of_the_data(decimals):
+    """One row in twenty is spelt otherwise, as sources do that round halves up."""
+    k = np.random.default_rng(0).integers(1, 365, 5000)
+    whole = k / 365.25
+    x = whole if decimals is None else np.round(whole, decimals) + 1e-10 * (np.arange(5000) % 20 == 0)
+    body, points, rng = Interval(0.0, 1.0, grid=1 / 365.25), np.array([0.0, 1.0]), np.random.default_rng(1)
+    mapped = BodyMap.fit(body, points, x, np.ones(5000), rng)
+    assert mapped.decimals == decimals
+    drawn = mapped.decode(mapped.encode(x, rng)[0], np.zeros(5000, int))
+    np.testing.assert_array_equal(drawn, whole if decimals is None else np.round(whole, decimals))
+
+
+@pytest.mark.parametrize("step", [5.0, 0.5, 0.1, 0.01, 0.025])
+def test_steps_that_people_write_have_no_decimals_to_cut(step):
+    rng = np.random.default_rng(0)
+    x = np.array([float(Decimal(str(step)) * int(number)) for number in rng.integers(1, 900, 500)])
+    assert BodyMap.fit(Positive(grid=step), np.zeros(0), x, np.ones(500), rng).decimals is None

@@ -8,10 +8,15 @@ where $q$ is N(0, 1) in that column, however coarse the grid, and otherwise to s
 $z$ is drawn within the cell from N(0, 1), so that rounding a draw of $q$ to its cell is the inverse.
 
 **Levels.** On a grid of several steps (`ptilde.tabular.levels`) each level has cells of its own, which between them
-fill the body; those of a finer level step over the multiples of the coarser ones. The map to $z$ is one for all.
+fill the body; those of a finer level step over the multiples of the coarser ones. The smooth map to $z$ is one for
+all; a level whose values have rough shares has a second map behind it (`ptilde.tabular.masses`).
+
+**Spelling.** Values of a step that people do not write, days over 365.25, may have been cut to some decimals: what is
+0.30390143737 is recorded as 0.3039014374. Where the data say so, decoded values have these decimals too.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -23,12 +28,15 @@ from ptilde.tabular.charts import Chart, HalfLine, HeavyLine, Line, Segment
 from ptilde.tabular.kinds import Body, Count, Interval, Positive
 from ptilde.tabular.levels import levels, multiple, steps_of
 from ptilde.tabular.marginal import Marginal
+from ptilde.tabular.masses import Masses
 
 Array = NDArray[np.float64]
 
 # In cells narrower than this in z the difference of two Φ loses more digits than the slope at the value, which is
 # off by (width² z²)/24, about 1e-13.
 NARROW = 1e-6
+# The decimals that values may have been cut to, and the share of the rows that says so.
+DECIMALS, SPELT_SO = range(13), 0.9
 # A body of `FEWEST` values or more with more than this share, and so many rows, on one value has no density there.
 TIED_SHARE, TIED_ROWS, FEWEST = 0.03, 20, 100
 
@@ -116,16 +124,25 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class BodyMap:
-    """A column's body: how its values become amounts, and back."""
+    """A column's body: how its values become amounts, and back.
+
+    Attributes:
+        marginal: the smooth map.
+        levels: the cells of each level; None is full precision.
+        masses: of the levels with rough shares, the map behind the smooth one.
+        decimals: those that multiples of the steps were cut to; None if they were not.
+    """
 
     marginal: Marginal
     levels: tuple[Cells | None, ...]
+    masses: Mapping[int, Masses] = field(default_factory=dict)
+    decimals: int | None = None
 
     @classmethod
     def fit(cls, body: Body | Count, points: Array, x: Array, weight: Array, rng: np.random.Generator) -> "BodyMap":
         """The map fitted to body values (n,) with weights (n,), beside points (m,) that are tokens of their own."""
         cells, level, x = Cells.of(body, points), levels(x, steps_of(body.grid)), x.copy()
-        margin = _margin(body)
+        margin, recorded = _margin(body), x.copy()
         for i, own in enumerate(cells):
             if own is not None:
                 at = level == i
@@ -135,7 +152,12 @@ class BodyMap:
                 if isinstance(body, Interval):
                     low, high = np.maximum(low, body.low - margin), np.minimum(high, body.high + margin)
                 x[at] = low + (high - low) * rng.uniform(1e-3, 1 - 1e-3, len(low))
-        return cls(Marginal.fit(_charts(body, x), x, weight), cells)
+        marginal, masses = Marginal.fit(_charts(body, x), x, weight), {}
+        for i, own in enumerate(cells):
+            if own is not None and (level == i).any():
+                found = _masses(marginal, own, recorded[level == i], weight[level == i])
+                masses |= {i: found} if found else {}
+        return cls(marginal, cells, masses, _decimals(cells, level, recorded, weight))
 
     def level(self, x: Array) -> NDArray[np.int32]:
         """The level of each value of the body."""
@@ -147,19 +169,42 @@ class BodyMap:
         level = self.level(x)
         for i, cells in enumerate(self.levels):
             at = level == i
-            z[at], log_slope[at] = self.marginal.forward(x[at]) if cells is None else self._in_cells(cells, x[at], rng)
+            z[at], log_slope[at] = self._forward(x[at], i) if cells is None else self._in_cells(cells, i, x[at], rng)
         return z, log_slope
 
     def decode(self, z: Array, level: NDArray[np.int32]) -> Array:
         """The values of the body at amounts z on their levels."""
+        z = z.copy()
+        for i, masses in self.masses.items():
+            z[level == i] = masses.inverse(z[level == i])
         x = self.marginal.inverse(z)
         for i, cells in enumerate(self.levels):
             if cells is not None:
-                x[level == i] = cells.nearest(x[level == i])
+                value = cells.nearest(x[level == i])
+                x[level == i] = value if self.decimals is None else np.round(value, self.decimals)
         return x
 
-    def _in_cells(self, cells: Cells, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array]:
-        low, high = self._ends_in_z(cells, x)
+    def slope(self, x: Array) -> tuple[Array, Array]:
+        r"""$\log dz/dx$ at values (n,) of the body, and its derivative."""
+        log_slope, bend = self.marginal.forward(x)[1], self.marginal.bend(x)
+        level = self.level(x)
+        for i in self.masses:
+            at = level == i
+            smooth, log_smooth = self.marginal.forward(x[at])
+            z, log_slope[at] = self._forward(x[at], i)
+            bend[at] += z * np.exp(log_slope[at]) - smooth * np.exp(log_smooth)
+        return log_slope, bend
+
+    def _forward(self, x: Array, level: int) -> tuple[Array, Array]:
+        """Amounts and log dz/dx at numbers (n,) among the cells of a level."""
+        z, log_slope = self.marginal.forward(x)
+        if level not in self.masses:
+            return z, log_slope
+        z, change = self.masses[level].forward(z)
+        return z, log_slope + change
+
+    def _in_cells(self, cells: Cells, level: int, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array]:
+        low, high = self._ends_in_z(cells, level, x)
         flip = high > -low  # work in the left tail, where Φ keeps its digits
         low, high = np.where(flip, -high, low), np.where(flip, -low, high)
         floor, top = log_ndtr(low), log_ndtr(high)
@@ -170,17 +215,42 @@ class BodyMap:
         z = np.clip(z, low, high)
         log_slope = log_mass - norm.logpdf(z) - np.log(cells.step)
         narrow = high - low < NARROW
-        log_slope[narrow] = self.marginal.forward(x[narrow])[1]
+        log_slope[narrow] = self._forward(x[narrow], level)[1]
         return np.where(flip, -z, z), log_slope
 
-    def _ends_in_z(self, cells: Cells, x: Array) -> tuple[Array, Array]:
+    def _ends_in_z(self, cells: Cells, level: int, x: Array) -> tuple[Array, Array]:
         ends = []
         for end, outside in zip(cells.ends(x), (-np.inf, np.inf), strict=True):
             z = np.full(len(x), outside)
             inner = np.isfinite(end)
-            z[inner] = self.marginal.forward(end[inner])[0]
+            z[inner] = self._forward(end[inner], level)[0]
             ends.append(z)
         return ends[0], ends[1]
+
+
+def _masses(marginal: Marginal, cells: Cells, x: Array, weight: Array) -> Masses | None:
+    """The table of a level from its values (n,) with weights (n,)."""
+    x, index = np.unique(cells.step * np.rint(x / cells.step), return_inverse=True)
+    ends = np.array(cells.ends(x))
+    edge, place = np.unique(ends[np.isfinite(ends)], return_inverse=True)
+    ends[np.isfinite(ends)] = marginal.forward(edge)[0][place]
+    if np.any(weight != np.rint(weight)):  # not numbers of rows: as many rows as would tell as much
+        weight = weight * (weight.sum() / np.sum(weight**2))
+    return Masses.fit(ends[0], ends[1], np.bincount(index, weight).astype(np.float64))
+
+
+def _decimals(cells: tuple[Cells | None, ...], level: NDArray[np.int32], x: Array, weight: Array) -> int | None:
+    """To how many decimals the values (n,) on a grid were cut; None if they are multiples of their steps as such."""
+    value, gridded = np.full(len(x), np.nan), [own for own in cells if own is not None]
+    for i, own in enumerate(cells):
+        if own is not None:
+            value[level == i] = own.values(np.rint(x[level == i] / own.step))
+    x, weight, value = x[level < len(gridded)], weight[level < len(gridded)], value[level < len(gridded)]
+    if not len(x) or weight @ (value == x) >= SPELT_SO * weight.sum():
+        return None
+    # Far less than a step, or rounding would be a step of its own.
+    fine = (d for d in DECIMALS if 10.0**-d <= 1e-4 * gridded[-1].step)
+    return next((d for d in fine if weight @ (np.round(value, d) == x) >= SPELT_SO * weight.sum()), None)
 
 
 def tied(held: Array, count: NDArray[np.int_]) -> list[int]:

@@ -24,6 +24,7 @@ from ptilde.tabular.columns import Column
 from ptilde.tabular.kinds import Categorical, Count, Kind, SemiContinuous
 from ptilde.tabular.levels import levels, steps_of
 from ptilde.tabular.marginal import Marginal
+from ptilde.tabular.masses import Masses
 from ptilde.tabular.schema import Schema
 
 Array = NDArray[np.float64]
@@ -118,7 +119,7 @@ class Encoder:
             inside = column.tokens(table[column.name]) >= column.body_token
             x = table[column.name][inside].astype(np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
-                log_slope, bend = column.body.marginal.forward(x)[1], column.body.marginal.bend(x)
+                log_slope, bend = column.body.slope(x)
                 slope = of_z[inside, j] * np.exp(log_slope) + bend
             found[column.name] = np.full(len(inside), np.nan)
             found[column.name][inside] = np.where(np.isfinite(log_slope), slope, np.nan)
@@ -143,12 +144,16 @@ class Encoder:
                 "chart": [type(c.body.marginal.chart).__name__, asdict(c.body.marginal.chart)] if c.body else None,
                 "num_knots": c.body.marginal.knots.shape[1] if c.body else 0,
             }
+            | ({"num_masses": _num_masses(c.body)} if c.body and c.body.masses else {})
+            | ({"decimals": c.body.decimals} if c.body and c.body.decimals is not None else {})
             for c in self.columns
         ]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The knots of each body, by name."""
-        return {f"knots.{i}": c.body.marginal.knots for i, c in enumerate(self.columns) if c.body}
+        """The knots of each body, by name: those of the smooth map, and of the levels with rough shares."""
+        bodies = [(i, c.body) for i, c in enumerate(self.columns) if c.body]
+        masses = {f"masses.{i}.{level}": own.knots for i, body in bodies for level, own in body.masses.items()}
+        return {f"knots.{i}": body.marginal.knots for i, body in bodies} | masses
 
     @classmethod
     def from_config(cls, schema: Schema, config: list[dict[str, Any]], arrays: Mapping[str, Any]) -> "Encoder":
@@ -162,9 +167,17 @@ class Encoder:
                 for number in [*fields.values(), *(points if isinstance(kind, Count) else ())]:
                     _validate.finite(chart, number)
                 marginal = Marginal(_CHARTS[chart](**fields), arrays[f"knots.{i}"])
-                body = BodyMap(marginal, Cells.of(_body(kind), np.array(points, float)))
+                cells, num_masses = Cells.of(_body(kind), np.array(points, float)), entry.get("num_masses", ())
+                rough = [level for level, own in enumerate(cells[: len(num_masses)]) if own and num_masses[level]]
+                masses = {level: Masses(arrays[f"masses.{i}.{level}"]) for level in rough}
+                body = BodyMap(marginal, cells, masses, entry.get("decimals"))
             columns.append(Column(name, kind, points, body))
         return cls(tuple(columns))
+
+
+def _num_masses(body: BodyMap) -> list[int]:
+    """How many knots the masses of each level have."""
+    return [body.masses[level].knots.shape[1] if level in body.masses else 0 for level in range(len(body.levels))]
 
 
 def _points(kind: Kind) -> tuple[Any, ...]:
