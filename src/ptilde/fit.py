@@ -246,9 +246,10 @@ def descend(
     params, static = eqx.partition(model, eqx.is_inexact_array)
     probe = jr.fold_in(key, _PROBE)  # one for all: the loss changes with the weights alone, after a retreat too
     walk = _Walk(params, params, descent.transformation().init(params))
-    judge = lambda weights: np.asarray(  # noqa: E731
-        _held_out_loss(objective, static, weights, held_out or data, descent.batch_size, probe)
-    )
+
+    def judge(weights: PyTree) -> NDArray[np.float32]:
+        return np.asarray(_held_out_loss(objective, static, weights, held_out or data, descent.batch_size, probe))
+
     best, best_step = params, 0
     began = first = time.monotonic()
     held = best_loss = np.nan_to_num(judge(params), nan=np.inf) if held_out else np.array([np.inf])
