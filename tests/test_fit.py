@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from ptilde import fit
+from ptilde.fit import descent as fit
 from ptilde.fit import CHUNK, Data, Descent, descend
 
 

@@ -20,8 +20,9 @@ from benchmarks.cost.programs import KEY, Descending
 from benchmarks.cost.simulated import randhie
 from benchmarks.cost.timing import Compiling, in_turn
 from benchmarks.harness import peak_memory
-from ptilde import ScoreDensity, amounts, fit
+from ptilde import ScoreDensity, amounts
 from ptilde.batches import batch
+from ptilde.fit import descent as fit
 
 # What a fit calls compiled, by what it is for.
 COMPILED = {

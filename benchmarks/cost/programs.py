@@ -20,10 +20,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.cost.products import Products, operations, products, repeated
-from ptilde import amounts, fit, joint, train
+from ptilde import amounts, joint, train
 from ptilde.amounts import BLOCK, AmountDensity, row_keys
 from ptilde.batches import Data, batch
 from ptilde.fit import Denoise, Descent, Likelihood, Unmask
+from ptilde.fit import descent as fit
 from ptilde.joint import JointDensity
 from ptilde.losses import Dual
 from ptilde.models import TriangularMap

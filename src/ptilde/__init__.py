@@ -21,6 +21,9 @@ __all__ = [
     "SemiContinuous",
     "datasets",
     "diagnostics",
+    "estimate",
+    "fit",
+    "inference",
     "load",
     "losses",
     "models",
@@ -32,13 +35,15 @@ _HOMES = {
     **dict.fromkeys(("ScoreDensity", "load"), "ptilde.estimators"),
     **dict.fromkeys(_KINDS, "ptilde.tabular.schema"),
     **dict.fromkeys(("DataError", "ModelFileError"), "ptilde._validate"),
+    "estimate": "ptilde.inference",
 }
-_SUBMODULES = frozenset({"datasets", "diagnostics", "losses", "models", "samplers"})
+_SUBMODULES = frozenset({"datasets", "diagnostics", "fit", "inference", "losses", "models", "samplers"})
 
 if TYPE_CHECKING:  # what editors and type checkers see
-    from ptilde import datasets, diagnostics, losses, models, samplers
+    from ptilde import datasets, diagnostics, fit, inference, losses, models, samplers
     from ptilde._validate import DataError, ModelFileError
     from ptilde.estimators import ScoreDensity, load
+    from ptilde.inference import estimate
     from ptilde.tabular.schema import Categorical, Count, Interval, Positive, Real, Schema, SemiContinuous
 
 

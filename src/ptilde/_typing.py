@@ -8,6 +8,15 @@ from jaxtyping import Array, Float
 Point = Float[Array, " d"]
 Scalar = Float[Array, ""]
 
+LogDensity = Callable[[Point], Scalar]
+"""x ↦ log q(x), up to a constant."""
+
+Score = Callable[[Point], Point]
+"""x ↦ ∇ₓ log q(x)."""
+
+NoisyScore = Callable[[Point, Scalar], Point]
+"""(x, log σ) ↦ ∇ₓ log p(x, σ), of the data blurred by N(0, σ²I)."""
+
 NoisyLogDensity = Callable[[Point, Scalar], Scalar]
 """(x, log σ) ↦ log p(x, σ), the log density of the data blurred by N(0, σ²I)."""
 

@@ -1,4 +1,4 @@
-"""Where losses meet models meet data: stochastic descent, its plan and its guards.
+"""Stochastic descent, its plan and its guards.
 
 Steps run in one compiled `lax.scan` of `CHUNK` at a time; step t uses `fold_in(key, t)`. A step whose gradient is not
 finite is not taken; the chunk is then undone and the step size halved. The weights that count are an exponential moving
@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,7 +23,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from numpy.typing import NDArray
 
 from ptilde.batches import Data, batch
-from ptilde.losses import Dual, Noise, pooled_noise
 
 CHUNK = 100
 HELD_OUT_POINTS = 8192
@@ -31,92 +30,6 @@ MAX_RETREATS = 6
 _AVERAGE_OVER = 1000
 _SETTLED = 0.002  # nats, or units of the dual loss
 _PROBE = 2**32 - 1  # no step and no retreat folds a key with this
-_EDGE = 1e-6  # uniforms are kept off 0 and 1: |noise| ≤ 4.75
-
-
-class Likelihood(eqx.Module):
-    """Minus the log-likelihood of amounts that a triangular map sends to N(0, I).
-
-    Args:
-        layout: which amounts a state puts to use.
-    """
-
-    layout: Any
-    separate: ClassVar[bool] = True
-
-    def num_uniforms(self, rows: PyTree) -> int:
-        """None: the rows are all there is to draw."""
-        return 0
-
-    def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b 0"]) -> tuple[Array, Array]:
-        """The mean loss over rows (pattern, z, tokens, group), and its terms, one a column."""
-        _, z, tokens, _ = rows
-        context, active = self.layout.features(tokens)
-        latent, log_slope = model(z, context, active)
-        terms = jnp.mean(0.5 * (latent**2 + active * jnp.log(2 * jnp.pi)) - log_slope, axis=0)
-        return jnp.sum(terms), terms
-
-
-class Denoise(eqx.Module):
-    """The dual loss of amounts, with log σ uniform between two ends.
-
-    Args:
-        loss: at one point.
-        base: gives the `Stratum` of a row.
-        log_sigma: the two ends.
-    """
-
-    loss: Dual
-    base: Any
-    log_sigma: Float[Array, " 2"]
-    separate: ClassVar[bool] = False
-
-    def num_uniforms(self, rows: PyTree) -> int:
-        """One for the level, one for the noise of each column."""
-        return 1 + rows[1].shape[-1]
-
-    def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
-        """The mean loss over rows (pattern, z, tokens, group), and its terms."""
-        pattern, z, tokens, group = rows
-        low, high = self.log_sigma
-        level = low + (high - low) * u[:, 0]
-        active = jax.vmap(self.base.layout.active)(tokens)
-        noise = active * jax.scipy.special.ndtri(jnp.clip(u[:, 1:], _EDGE, 1 - _EDGE))
-        noisy, pooled = pooled_noise(z, jnp.exp(level), noise, group)
-
-        def at(x: Array, level: Array, noise: Noise, tokens: Array, pattern: Array) -> tuple[Array, Array]:
-            stratum = self.base.stratum(tokens, pattern)
-            loss, terms = self.loss(lambda x, s: model(x, s, stratum), x, level, noise, stratum)
-            return loss, jnp.stack(terms)
-
-        losses, terms = jax.vmap(at)(noisy, level, pooled, tokens, pattern)
-        return jnp.mean(losses), jnp.mean(terms, 0)
-
-
-class Unmask(eqx.Module):
-    """The cross-entropy of masked tokens: its mean is −log P(state) averaged over the orders of the columns."""
-
-    separate: ClassVar[bool] = False
-
-    def num_uniforms(self, rows: PyTree) -> int:
-        """One for how many columns are masked, one for the rank of each column."""
-        return 1 + rows[0].shape[-1]
-
-    def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
-        """The mean loss over rows (tokens,), and its terms."""
-        num_columns = u.shape[1] - 1
-
-        def at(row: PyTree, u: Array) -> Array:
-            num_masked = 1 + jnp.floor(u[0] * num_columns * (1 - _EDGE))
-            rank = jnp.sum(u[1:, None] > u[1:], 1)  # sorting is slower
-            masked = rank < num_masked
-            surprise = jax.ops.segment_sum(
-                -model(row[0], ~masked) * model.features(row[0]), model.owner, num_columns, indices_are_sorted=True
-            )
-            return num_columns / num_masked * jnp.sum(masked * surprise)
-
-        loss = jnp.mean(jax.vmap(at)(rows, u))
-        return loss, jnp.stack([loss])
 
 
 class Descent(eqx.Module):

@@ -1,0 +1,24 @@
+"""Where losses meet models meet data: stochastic descent, and Newton steps for models with few parameters."""
+
+from ptilde.batches import Data
+from ptilde.fit.descent import CHUNK, Descent, Event, Trajectory, descend
+from ptilde.fit.objectives import Denoise, Likelihood, Match, Unmask, derived, rows
+from ptilde.fit.solve import NoMinimum, Unidentified, solve
+
+__all__ = [
+    "CHUNK",
+    "Data",
+    "Denoise",
+    "Descent",
+    "Event",
+    "Likelihood",
+    "Match",
+    "NoMinimum",
+    "Trajectory",
+    "Unidentified",
+    "Unmask",
+    "derived",
+    "descend",
+    "rows",
+    "solve",
+]
