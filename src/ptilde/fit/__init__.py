@@ -2,8 +2,8 @@
 
 from ptilde.batches import Data
 from ptilde.fit.descent import CHUNK, Descent, Event, Trajectory, descend
+from ptilde.fit.newton import NoMinimum, Unidentified, solve
 from ptilde.fit.objectives import Denoise, Likelihood, Match, Unmask, derived, rows
-from ptilde.fit.solve import NoMinimum, Unidentified, solve
 
 __all__ = [
     "CHUNK",

@@ -12,7 +12,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from numpy.typing import NDArray
 
 from ptilde.fit import NoMinimum, Unidentified, derived
-from ptilde.fit.solve import Rows, losses
+from ptilde.fit.newton import Rows, losses
 from ptilde.inference.theta import Form
 from ptilde.tabular.points import Points
 
@@ -41,22 +41,14 @@ class Criterion(eqx.Module):
         return self.loss(derived(partial(self.density, theta), "log density", self.loss.needs), x, key)
 
 
-class _Density(eqx.Module):
-    """Log q as a loss, to see where it is not finite."""
+class _Seen(eqx.Module):
+    """Log q, the loss and the sum of its derivatives in θ: what must be finite."""
 
     criterion: Criterion
 
     def __call__(self, theta: Array, x: Array, key: PRNGKeyArray) -> Array:
-        return self.criterion.density(theta, x)
-
-
-class _Slopes(eqx.Module):
-    """The sum of the loss's derivatives in θ as a loss, to see where one is not finite."""
-
-    criterion: Criterion
-
-    def __call__(self, theta: Array, x: Array, key: PRNGKeyArray) -> Array:
-        return jnp.sum(jax.grad(self.criterion)(theta, x, key))
+        loss, slopes = jax.value_and_grad(self.criterion)(theta, x, key)
+        return jnp.stack([self.criterion.density(theta, x), loss, jnp.sum(slopes)])
 
 
 def takes_numbers(log_q: Callable[..., Any], theta: PyTree, data: Points) -> bool:
@@ -93,12 +85,12 @@ def refuse_undefined(
     """Refuse a log density, or a loss, that is not finite somewhere on the data at the start."""
     elsewhere = "Start elsewhere, or correct `log_q` or the support."
     unsafe = "Perhaps a `jnp.where` hides a value that is not finite: make both of its sides safe. Or start elsewhere."
-    for what, cure, quantity in (
-        ("log_q(theta0, x)", elsewhere, _Density(criterion)),
-        ("the loss, made of derivatives of log_q,", unsafe, criterion),
-        ("a derivative of the loss in theta", unsafe, _Slopes(criterion)),
+    seen = np.asarray(losses(_Seen(criterion), jnp.asarray(theta), rows, key)).reshape(-1, 3)[: len(x)]
+    for values, what, cure in (
+        (seen[:, 0], "log_q(theta0, x)", elsewhere),
+        (seen[:, 1], "the loss, made of derivatives of log_q,", unsafe),
+        (seen[:, 2], "a derivative of the loss in theta", unsafe),
     ):
-        values = np.asarray(losses(quantity, jnp.asarray(theta), rows, key)).ravel()[: len(x)]
         if not np.isfinite(values).all():
             row = int(np.argmin(np.isfinite(values)))
             at = np.array2string(x[row], precision=6, threshold=8)
@@ -125,6 +117,6 @@ def in_words(error: Exception | None, names: tuple[str, ...]) -> ValueError:
     terms = " ".join(f"{'-' if value < 0 else '+'} {abs(value):.3g} {name}" for value, name in parts[:8])
     more = f" ... ({len(parts)} parameters)" if len(parts) > 8 else ""
     return ValueError(
-        f"{rule} a combination along which the loss is flat: {terms.removeprefix('+ ')}{more}. Drop or fix one of them, "
-        "or write log q so that it depends on what they share (for a symmetric matrix: its upper triangle)."
+        f"{rule} a combination along which the loss is flat: {terms.removeprefix('+ ')}{more}. Drop or fix "
+        "one of them, or write log q so that it depends on what they share (for a symmetric matrix: its upper triangle)."
     )

@@ -25,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ptilde import _validate
 from ptilde.batches import Data
 from ptilde.fit import Descent, NoMinimum, Unidentified, descend, solve
-from ptilde.fit.solve import Rows, Solution, settle
+from ptilde.fit.newton import Rows, Solution, settle
 from ptilde.inference.criterion import Criterion, in_words, refuse_undefined, takes_numbers
 from ptilde.inference.result import Estimate, Problem
 from ptilde.inference.support import loss_for

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ptilde import _validate
-from ptilde.fit.solve import Rows, Solution, gradients, settle, solve
+from ptilde.fit.newton import Rows, Solution, gradients, settle, solve
 from ptilde.inference.hypotheses import Restricted, Test, score_difference, wald
 from ptilde.inference.summary import Summary
 from ptilde.tabular.points import Points

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 def loss_for(data: Points) -> Any:
     """The loss for data on a support."""
     low, high = np.transpose([ends_of(kind) for kind in data.kinds])
-    within = losses.Bounded(losses.Ends(low, high, losses.Logarithm(), _scales(data, low, high)))
+    within = losses.Bounded(losses.Ends(low, high, losses.Power(1.5), _scales(data, low, high)))
     choices = tuple(_choice(data, j) for j in range(len(data.kinds)))
     if any(choice is not None for choice in choices):
         return losses.Stratified(within, losses.Ratio(choices)) if data.body.any() else losses.Ratio(choices)

@@ -5,9 +5,9 @@ Newton step from anywhere is the answer:
 
 $$\hat\theta = \theta_0 - \Bigl(\sum_i w_i \nabla^2\ell_i\Bigr)^{-1} \sum_i w_i \nabla\ell_i .$$
 
-Otherwise BFGS comes near, and Newton steps settle the last digits. Sums over rows run in chunks, so that the memory
-beside the data does not grow with them. Row i has the key `fold_in(key, i)` at every step: the loss is one function of
-θ.
+Otherwise Newton steps go on from where the loss is convex, and if they do not arrive BFGS comes near first. Sums over
+rows run in chunks, so that the memory beside the data does not grow with them. Row i has the key `fold_in(key, i)` at
+every step: the loss is one function of θ.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Criterion = Callable[[Array, Array, PRNGKeyArray], Array]
 _CELLS = 2**20  # numbers in a chunk's table of derivatives
 _SINGULAR = 1e-11  # of the largest eigenvalue, diagonal one: below it is rounding
 _SAME = 1e-8  # two Hessians of a quadratic differ by rounding alone
-_SETTLED, _CLOSE = 1e-10, 1e-6  # a Newton step, in standard deviations of θ's estimate from one row, or so
+_SMALL = 1e-6  # a Newton step, in standard deviations of θ's estimate from one row, or so; the error left is its square
 MAX_NEWTON = 50
 
 
@@ -106,7 +106,7 @@ def _total(criterion: Criterion, theta: Array, chunk: Rows, key: PRNGKeyArray) -
 
 @eqx.filter_jit
 def losses(criterion: Criterion, theta: Array, rows: Rows, key: PRNGKeyArray) -> Array:
-    """The loss of every row, (chunk, row)."""
+    """The loss of every row, (chunk, row), or what else a criterion gives at a point."""
     at = lambda x, i: criterion(theta, x, jr.fold_in(key, i))  # noqa: E731
     return jax.lax.map(lambda chunk: jax.vmap(at)(chunk.x, chunk.number), rows)
 
@@ -160,7 +160,7 @@ def _bfgs(criterion: Criterion, theta: Array, scale: Array, rows: Rows, key: PRN
 
 
 def solve(
-    criterion: Criterion, theta: NDArray[np.float64], rows: Rows, key: PRNGKeyArray, *, max_steps: int = 2000
+    criterion: Criterion, theta: NDArray[np.floating], rows: Rows, key: PRNGKeyArray, *, max_steps: int = 2000
 ) -> Solution:
     """Minimise the loss over the rows.
 
@@ -186,29 +186,38 @@ def solve(
             raise NoMinimum("the loss falls without end")
         last = other + _newton(there)[0]  # the first step's rounding, taken away
         return Solution(last, sums(criterion, jnp.asarray(last), rows, key), True, "one linear solve")
+    values = np.linalg.eigvalsh(here.hessian)
+    if values[0] >= -_SINGULAR * values[-1]:  # convex here, so perhaps all the way
+        try:
+            found = settle(criterion, theta, rows, key, "")
+        except Unidentified:  # perhaps only where the search went: jumps that are certain tell nothing
+            found = None
+        if found is not None and found.converged:
+            return found
     size = np.sqrt(np.abs(np.diag(here.hessian)) / float(jnp.sum(rows.weight)))
     scale = 1 / np.where(size > 0, size, 1.0)
     near = np.asarray(_bfgs(criterion, jnp.asarray(theta), jnp.asarray(scale), rows, key, max_steps))
     return settle(criterion, near, rows, key, "BFGS, then ")
 
 
-def settle(criterion: Criterion, theta: NDArray[np.float64], rows: Rows, key: PRNGKeyArray, route: str) -> Solution:
-    """Newton steps from near the minimum, each halved until the loss falls."""
+def settle(criterion: Criterion, theta: NDArray[np.floating], rows: Rows, key: PRNGKeyArray, route: str) -> Solution:
+    """Newton steps from near the minimum, each halved until the loss falls, but for the last, which is small."""
     here = _finite(sums(criterion, jnp.asarray(theta), rows, key))
     taken = 0
-    while (step := _newton(here))[1] > _SETTLED and taken < MAX_NEWTON:
-        for halvings in range(30):
+    while (step := _newton(here))[1] > _SMALL and taken < MAX_NEWTON:
+        for halvings in range(20):
             there = sums(criterion, jnp.asarray(theta + step[0] / 2**halvings), rows, key)
             if float(there.loss) < float(here.loss):
                 break
         else:
-            break  # as low as rounding lets it be, or no way down
+            break  # no way down
         theta, here, taken = theta + step[0] / 2**halvings, there, taken + 1
     flat = null_direction(here.hessian)
     if flat is not None:
         raise Unidentified(flat)
-    converged = step[1] < _CLOSE and bool(np.linalg.eigvalsh(here.hessian)[0] > 0)
-    return Solution(theta, here, converged, f"{route}{taken} Newton steps")
+    converged = step[1] <= _SMALL and bool(np.linalg.eigvalsh(here.hessian)[0] > 0)
+    last = theta + step[0] if converged else theta
+    return Solution(np.asarray(last, np.float64), here, converged, f"{route}{taken + converged} Newton steps")
 
 
 def null_direction(hessian: Array) -> NDArray[np.float64] | None:
@@ -243,13 +252,16 @@ def _quadratic(here: Sums, there: Sums) -> bool:
 
 
 def _newton(here: Sums) -> tuple[NDArray[np.float64], float]:
-    """The Newton step, downhill where the Hessian is not positive; and its size, free of units."""
+    """The Newton step, downhill where the Hessian is not positive; and its size, free of units.
+
+    Directions without curvature wait until they have some: jumps that are all but certain, at a start far off, have none.
+    """
     hessian, gradient = np.asarray(here.hessian), np.asarray(here.gradient)
-    size = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+    size = np.sqrt(np.abs(np.diag(hessian)))
+    size = np.where(size > 0, size, 1.0)
     values, vectors = np.linalg.eigh(hessian / np.outer(size, size))
-    curvature = np.maximum(np.abs(values), _SINGULAR * np.abs(values).max())
-    along = vectors.T @ (gradient / size)
-    step = -vectors @ (along / curvature)
+    curved = np.abs(values) > _SINGULAR * np.abs(values).max()
+    step = -vectors[:, curved] @ (vectors[:, curved].T @ (gradient / size) / np.abs(values[curved]))
     return step / size, float(np.max(np.abs(step)) / np.sqrt(float(here.size) + 1e-300))
 
 
