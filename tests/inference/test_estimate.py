@@ -246,6 +246,9 @@ def test_data_off_their_support_are_refused_with_column_and_row(rows):
     frame.loc[7, "paid"] = -1.0
     message = refused(normal, START, frame, support=[Positive(), Positive()])
     assert "'paid'" in message and "-1.0 in row 7" in message
+    assert "end an atom" in refused(normal, START, frame.clip(lower=0.0), support=[Positive(), Positive()])
+    ball = losses.Bounded(losses.Distance(losses.Ball(np.zeros(2), 1.0)))
+    assert "outside the region" in refused(normal, START, rows, loss=ball)
     with pytest.raises(DataError, match="row 3"):
         ptilde.estimate(exponential, 1.0, np.r_[np.ones((3, 1)), [[np.nan]]])
 
@@ -254,6 +257,7 @@ def test_ties_are_refused_with_value_share_and_cure():
     x = np.where(np.arange(1000) % 10 == 0, 0.0, np.random.default_rng(0).normal(size=1000))
     message = refused(lambda t, x: -t * x**2, 1.0, x)
     assert "0.1 of its rows are exactly 0" in message and "SemiContinuous(atoms=(0.0,)" in message
+    assert "Count()" in refused(lambda t, x: -t * x**2, 1.0, np.arange(500) % 3)
     assert "150" in refused(lambda t, x: -t * x**2, 1.0, np.where(x == 0, 150.0, np.abs(x)), support=Positive())
 
 
@@ -264,13 +268,15 @@ def test_a_declared_grid_is_spread_over_its_cells():
 
 
 def test_other_bad_arguments_are_refused(rows):
-    assert "more rows than the 5 parameters" in refused(normal, START, rows[:4])
+    assert "more rows than parameters, 5; got 4" in refused(normal, START, rows[:4])
     assert "kind for each of the 2 columns" in refused(normal, START, rows, support=[Real()])
     assert "at least one number" in refused(lambda t, x: -x @ x, {}, rows)
     assert "finite numbers; got nan at h[1]" in refused(normal, START | {"h": np.array([0.0, np.nan])}, rows)
     assert "at least 0" in refused(normal, START, rows, sample_weight=np.full(500, -1.0))
     assert "a weight for each of the 500 rows" in refused(normal, START, rows, sample_weight=np.ones(3))
     assert "at least two groups" in refused(normal, START, rows, groups=np.zeros(500))
+    assert "losses.Hyvarinen(); got 'hyvarinen'" in refused(normal, START, rows, loss="hyvarinen")
+    assert "losses.Hyvarinen(); got <class" in refused(normal, START, rows, loss=losses.Hyvarinen)
     assert "`data` must be given" in refused(normal, START, None)
 
 

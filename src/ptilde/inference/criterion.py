@@ -84,7 +84,10 @@ def refuse_undefined(
 ) -> None:
     """Refuse a log density, or a loss, that is not finite somewhere on the data at the start."""
     elsewhere = "Start elsewhere, or correct `log_q` or the support."
-    unsafe = "Perhaps a `jnp.where` hides a value that is not finite: make both of its sides safe. Or start elsewhere."
+    unsafe = (
+        "Perhaps x is outside the region of the loss, or a `jnp.where` hides a value that is not finite: make both of "
+        "its sides safe. Or start elsewhere."
+    )
     seen = np.asarray(losses(_Seen(criterion), jnp.asarray(theta), rows, key)).reshape(-1, 3)[: len(x)]
     for values, what, cure in (
         (seen[:, 0], "log_q(theta0, x)", elsewhere),
@@ -117,6 +120,7 @@ def in_words(error: Exception | None, names: tuple[str, ...]) -> ValueError:
     terms = " ".join(f"{'-' if value < 0 else '+'} {abs(value):.3g} {name}" for value, name in parts[:8])
     more = f" ... ({len(parts)} parameters)" if len(parts) > 8 else ""
     return ValueError(
-        f"{rule} a combination along which the loss is flat: {terms.removeprefix('+ ')}{more}. Drop or fix "
-        "one of them, or write log q so that it depends on what they share (for a symmetric matrix: its upper triangle)."
+        f"{rule} a combination along which the loss is flat: {terms.removeprefix('+ ')}{more}. Drop or "
+        "fix one of them, or write log q so that it depends on what they share (for a symmetric matrix: its upper "
+        "triangle)."
     )

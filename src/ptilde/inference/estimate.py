@@ -94,11 +94,13 @@ def estimate(
         raise ValueError("`data` must be given: estimate(log_q, theta0, data), or estimate(model, None, data).")
     _validate.whole("num_starts", num_starts, 1)
     key = jr.key(0) if key is None else jr.key(key) if isinstance(key, int) else key
+    if loss is not None and (isinstance(loss, type) or not hasattr(loss, "needs")):
+        raise ValueError(f"`loss` must be one of `ptilde.losses`, such as losses.Hyvarinen(); got {loss!r}.")
     found = points(data, support, ties=getattr(loss, "takes_ties", False))
     loss = loss_for(found) if loss is None else loss
     theta, form, names = flatten(theta0)
     if len(found.x) <= theta.size:
-        raise ValueError(f"`data` must have more rows than the {theta.size} parameters; got {len(found.x)} rows.")
+        raise ValueError(f"`data` must have more rows than parameters, {theta.size}; got {len(found.x)}.")
     weight = _weights(sample_weight, len(found.x))
     with jax.enable_x64(True):
         criterion = Criterion(log_q, jax.tree.map(_double, loss), form, takes_numbers(log_q, form.tree(theta), found))

@@ -88,10 +88,10 @@ def _column(name: str, kind: Kind, values: NDArray[Any]) -> tuple[Floats, NDArra
     fits = kind.holds(values)
     if not fits.all():
         row = int(np.argmin(fits))
-        raise DataError(
-            f"Column {name!r} must lie in its support {kind}; got {np.asarray(values[row]).item()!r} in row {row}. "
-            "Correct the value, or the kind in `support`."
-        )
+        value = np.asarray(values[row]).item()
+        atom = isinstance(value, float) and not isinstance(kind, Categorical) and value in ends_of(kind)
+        cure = "Declare that end an atom, by SemiContinuous" if atom else "Correct the value, or the kind in `support`"
+        raise DataError(f"Column {name!r} must lie in its support {kind}; got {value!r} in row {row}. {cure}.")
     if isinstance(kind, Categorical):
         code = {category: atom for category, atom in zip(kind.categories, atoms_of(kind), strict=True)}
         return np.array([code[value] for value in values.tolist()], np.float64), np.zeros(len(values), bool)
@@ -128,14 +128,26 @@ def refuse_ties(data: Points) -> None:
         distinct, count = np.unique(values, return_counts=True)
         most = int(np.argmax(count))
         if count[most] >= FEWEST_TIES and count[most] > TIED * len(data.x):
-            value, body = distinct[most], kind.body if isinstance(kind, SemiContinuous) else kind
-            atoms = tuple(sorted((*atoms_of(kind), float(value))))
             raise DataError(
                 f"Column {name!r} must have a density, but {count[most] / len(data.x):.2g} of its rows are exactly "
-                f"{value:g}: score matching would fall without limit there. Declare the atom, "
-                f"SemiContinuous(atoms={atoms}, body={body}), or the grid that values are recorded on, "
-                f"{type(body).__name__}(grid=...)."
+                f"{distinct[most]:g}: score matching would fall without limit there. "
+                f"{_cure(kind, values, distinct[most])}"
             )
+
+
+def _cure(kind: Kind, values: Floats, tied: float) -> str:
+    body = kind.body if isinstance(kind, SemiContinuous) else kind
+    ends = f"{body.low:g}, {body.high:g}" if isinstance(body, Interval) else ""
+    name, atoms = type(body).__name__, tuple(sorted((*atoms_of(kind), float(tied))))
+    whole = "Count() if they count something, Categorical(...) if they name classes; else d" if _whole(values) else "D"
+    return (
+        f"{'Whole numbers: declare ' if whole != 'D' else ''}{whole}eclare the atom, SemiContinuous(atoms={atoms}, "
+        f"body={name}({ends})), or the grid that values are recorded on, {name}({ends + ', ' if ends else ''}grid=...)."
+    )
+
+
+def _whole(values: Floats) -> bool:
+    return bool((values == np.round(values)).all())
 
 
 def _spread(data: Points, seed: int) -> Floats:
