@@ -34,10 +34,10 @@ class Form(eqx.Module):
 def flatten(theta: PyTree) -> tuple[NDArray[np.float64], Form, tuple[str, ...]]:
     """A pytree's parameters as one array of p numbers, its form, and p names.
 
-    Parameters are floating arrays and numbers, and whole numbers outside modules.
+    Parameters are arrays and numbers; within a module floating arrays only, as elsewhere.
     """
-    whole = not isinstance(theta, eqx.Module)
-    wanted = jax.tree.map(lambda leaf: _is_parameter(leaf, whole), theta)
+    loose = not isinstance(theta, eqx.Module)
+    wanted = jax.tree.map(lambda leaf: _is_parameter(leaf, loose), theta)
     params, rest = eqx.partition(theta, wanted)
     leaves, treedef = jax.tree.flatten(params)
     leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
@@ -51,11 +51,13 @@ def flatten(theta: PyTree) -> tuple[NDArray[np.float64], Form, tuple[str, ...]]:
     return flat, Form(treedef, tuple(leaf.shape for leaf in leaves), rest), names
 
 
-def _is_parameter(leaf: Any, whole: bool) -> bool:
+def _is_parameter(leaf: Any, loose: bool) -> bool:
     if isinstance(leaf, (bool, np.bool_)) or not isinstance(leaf, (int, float, np.number, np.ndarray, jax.Array)):
         return False
+    if not loose and isinstance(leaf, (int, float)):
+        return False
     kind = jnp.result_type(leaf)
-    return jnp.issubdtype(kind, jnp.floating) or (whole and jnp.issubdtype(kind, jnp.integer))
+    return jnp.issubdtype(kind, jnp.floating) or (loose and jnp.issubdtype(kind, jnp.integer))
 
 
 def _names(path: Any, leaf: Any) -> list[str]:
