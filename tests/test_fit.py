@@ -11,8 +11,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from ptilde.fit import descent as fit
 from ptilde.fit import CHUNK, Data, Descent, descend
+from ptilde.fit import descent as fit
 
 
 class Location(eqx.Module):
