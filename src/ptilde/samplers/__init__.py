@@ -4,6 +4,9 @@ from ptilde import _cache
 
 _cache.enable()
 
+from ptilde.samplers.base import Density, Field, Info, State  # noqa: E402
+from ptilde.samplers.chains import Chains  # noqa: E402
 from ptilde.samplers.diffusion import ProbabilityFlow  # noqa: E402
+from ptilde.samplers.langevin import Mala, Ula  # noqa: E402
 
-__all__ = ["ProbabilityFlow"]
+__all__ = ["Chains", "Density", "Field", "Info", "Mala", "ProbabilityFlow", "State", "Ula"]
