@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "losses",
     "models",
+    "sample",
     "samplers",
 ]
 
@@ -36,6 +37,7 @@ _HOMES = {
     **dict.fromkeys(_KINDS, "ptilde.tabular.schema"),
     **dict.fromkeys(("DataError", "ModelFileError"), "ptilde._validate"),
     "estimate": "ptilde.inference",
+    "sample": "ptilde.sampling",
 }
 _SUBMODULES = frozenset({"datasets", "diagnostics", "fit", "inference", "losses", "models", "samplers"})
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from ptilde._validate import DataError, ModelFileError
     from ptilde.estimators import ScoreDensity, load
     from ptilde.inference import estimate
+    from ptilde.sampling import sample
     from ptilde.tabular.schema import Categorical, Count, Interval, Positive, Real, Schema, SemiContinuous
 
 

@@ -103,7 +103,7 @@ class Averaging(NamedTuple):
     error: Scalar
     log_step: Scalar
     average: Scalar
-    count: Scalar
+    steps: Scalar
 
     @classmethod
     def around(cls, step_size: Array) -> "Averaging":
@@ -113,12 +113,12 @@ class Averaging(NamedTuple):
 
     def update(self, shortfall: Scalar) -> "Averaging":
         """After a step whose mean acceptance fell short of the goal by so much."""
-        count = self.count + 1
-        rate = 1 / (count + _DELAY)
+        steps = self.steps + 1
+        rate = 1 / (steps + _DELAY)
         error = (1 - rate) * self.error + rate * shortfall
-        log_step = self.centre - jnp.sqrt(count) / _GAMMA * error
-        share = count**-_DECAY
-        return Averaging(self.centre, error, log_step, share * log_step + (1 - share) * self.average, count)
+        log_step = self.centre - jnp.sqrt(steps) / _GAMMA * error
+        share = steps**-_DECAY
+        return Averaging(self.centre, error, log_step, share * log_step + (1 - share) * self.average, steps)
 
 
 @eqx.filter_jit
@@ -143,7 +143,7 @@ def run(
 
 
 class _Moments(NamedTuple):
-    count: Scalar
+    num: Scalar
     mean: Point
     square: Float[Array, "d d"]
 
@@ -162,9 +162,9 @@ def _window(
         states, info = jax.vmap(tuned.step, (None, 0, 0))(target, states, keys)
         averaging = averaging.update(sampler.goal - jnp.mean(info.acceptance))
         away = states.x - moments.mean
-        count = moments.count + num_chains
-        mean = moments.mean + jnp.sum(away, 0) / count  # of all draws so far; the square is about it by parts
-        return states, averaging, _Moments(count, mean, moments.square + away.T @ (states.x - mean))
+        num = moments.num + num_chains
+        mean = moments.mean + jnp.sum(away, 0) / num  # of all draws so far; the square is about it by parts
+        return states, averaging, _Moments(num, mean, moments.square + away.T @ (states.x - mean))
 
     zero = _Moments(jnp.zeros((), states.x.dtype), jnp.mean(states.x, 0), jnp.zeros((d, d), states.x.dtype))
     return jax.lax.fori_loop(0, num_steps, one, (states, averaging, zero))
@@ -211,7 +211,7 @@ def windows(num_steps: int) -> list[int]:
 
 def _scale(moments: _Moments, dense: bool) -> Array:
     """The root of the covariance, drawn towards its diagonal or its mean by five rows' worth."""
-    n = jnp.maximum(moments.count - 1, 1.0)
+    n = jnp.maximum(moments.num - 1, 1.0)
     covariance = moments.square / n
     variance = jnp.maximum(jnp.diagonal(covariance), 1e-12)
     if not dense:

@@ -70,11 +70,9 @@ def _ess(x: Draws) -> float:
     rho = 1 - (within - np.mean(covariance, axis=0)) / total
     rho[0] = 1.0
     pairs = rho[: num_draws // 2 * 2].reshape(-1, 2).sum(1)  # Geyer: sums of neighbours are positive and fall
-    positive = np.flatnonzero(pairs < 0)
-    last = int(positive[0]) if positive.size else len(pairs)
-    time = 2 * np.minimum.accumulate(pairs[: max(last, 1)]).sum() - 1
-    if last < len(pairs):
-        time += max(rho[2 * last], 0.0)
+    negative = np.flatnonzero(pairs <= 0)
+    last = min(int(negative[0]) if negative.size else num_draws, (num_draws - 3) // 2)
+    time = 2 * np.minimum.accumulate(pairs[:last]).sum() - 1 + max(rho[2 * last], 0.0)
     num = num_chains * num_draws
     return float(num / max(time, 1 / np.log10(num)))
 
@@ -84,4 +82,4 @@ def _autocovariance(x: Draws) -> Floats:
     num_draws = x.shape[1]
     size = next_fast_len(2 * num_draws)
     spectrum = rfft(x - x.mean(axis=1, keepdims=True), size, axis=1)
-    return irfft(np.abs(spectrum) ** 2, size, axis=1)[:, :num_draws] / num_draws
+    return np.asarray(irfft(np.abs(np.asarray(spectrum)) ** 2, size, axis=1))[:, :num_draws] / num_draws
