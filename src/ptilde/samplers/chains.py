@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -117,7 +118,7 @@ class Chains:
     def to_arviz(self) -> Any:
         """The draws for ArviZ, of either data model (the extra `ptilde[arviz]`)."""
         try:
-            import arviz
+            arviz: Any = import_module("arviz")
         except ImportError as error:
             raise ImportError("`to_arviz` needs ArviZ: install `ptilde[arviz]`.") from error
         stats = {"lp": self.log_q, "acceptance_rate": self.acceptance, "diverging": self.diverged}
