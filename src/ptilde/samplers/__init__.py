@@ -4,9 +4,24 @@ from ptilde import _cache
 
 _cache.enable()
 
+from ptilde.samplers.annealed import Annealed  # noqa: E402
 from ptilde.samplers.base import Density, Field, Info, State  # noqa: E402
 from ptilde.samplers.chains import Chains  # noqa: E402
+from ptilde.samplers.columns import Column  # noqa: E402
 from ptilde.samplers.diffusion import ProbabilityFlow  # noqa: E402
+from ptilde.samplers.jump import Jump  # noqa: E402
 from ptilde.samplers.langevin import Mala, Ula  # noqa: E402
 
-__all__ = ["Chains", "Density", "Field", "Info", "Mala", "ProbabilityFlow", "State", "Ula"]
+__all__ = [
+    "Annealed",
+    "Chains",
+    "Column",
+    "Density",
+    "Field",
+    "Info",
+    "Jump",
+    "Mala",
+    "ProbabilityFlow",
+    "State",
+    "Ula",
+]

@@ -121,12 +121,10 @@ class Columns(eqx.Module):
         body = jnp.where(both, inside, jnp.where(left, low + near, jnp.where(right, high - near, u)))
         body = jnp.clip(body, *_innermost(self.low, self.high))
         atom = jnp.take_along_axis(self.atoms, jnp.minimum(option, self.atoms.shape[1] - 1)[:, None], 1)[:, 0]
-        return jnp.where(
-            self.active(option), body, jnp.where(jnp.asarray(self.is_count), option.astype(u.dtype), atom)
-        )
+        return jnp.where(self.active(option), body, jnp.where(jnp.asarray(self.is_count), option.astype(u.dtype), atom))
 
     def log_slope(self, u: Point) -> Point:
-        """log |dx/du| of each body."""
+        """Log |dx/du| of each body."""
         both, left, right = self._ends()
         inside = jnp.log(jnp.where(both, self.high - self.low, 1.0)) + jax.nn.log_sigmoid(u) + jax.nn.log_sigmoid(-u)
         return jnp.where(both, inside, jnp.where(left, u, jnp.where(right, -u, 0.0)))
