@@ -254,7 +254,7 @@ def _quadratic(here: Sums, there: Sums) -> bool:
 def _newton(here: Sums) -> tuple[NDArray[np.float64], float]:
     """The Newton step, downhill where the Hessian is not positive; and its size, free of units.
 
-    Directions without curvature wait until they have some: jumps that are all but certain, far from the data, have none.
+    Directions without curvature wait until they have some: jumps that are all but certain have none.
     """
     hessian, gradient = np.asarray(here.hessian), np.asarray(here.gradient)
     size = np.sqrt(np.abs(np.diag(hessian)))

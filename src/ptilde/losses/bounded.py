@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ptilde import _validate
 from ptilde._typing import Point, Scalar, Score
+from ptilde.losses.implicit import along
 
 Weight = Callable[[Point], Point]
 """x ↦ h(x), one weight a coordinate."""
@@ -44,7 +45,7 @@ def _check_cap(cap: float) -> None:
 def _with_slopes(f: Callable[[Point], Point], x: Point) -> tuple[Point, Point]:
     r"""$f_j(x)$ and $\partial_j f_j(x)$."""
     value, jvp = jax.linearize(f, x)
-    return value, jnp.diagonal(jax.vmap(jvp)(jnp.eye(x.size, dtype=x.dtype)))
+    return value, jnp.diagonal(along(jvp, jnp.eye(x.size, dtype=x.dtype)))
 
 
 class Bounded(eqx.Module):

@@ -3,12 +3,14 @@ r"""Chains on mixed spaces: moves within the bodies, jumps between atoms and bod
 On $\prod_j (A_j \cup I_j)$, atoms and an interval in each column, a step is two moves that leave q invariant.
 
 * *Within*: one step of an inner sampler on the coordinates that are in their bodies, S, in their charts, of the law
-  $\log q(x(u)) + \sum_{j \in S} \log|dx_j/du_j|$. With the preconditioner $M$ it is that of $M_{SS}$: the others have
-  score zero, and $M_{SS} \oplus I$ has a root in blocks, so that their noise cancels in accept/reject.
+  $\log q(x(u)) + \sum_{j \in S} \log|dx_j/du_j|$. The others are held. A move of all would be of a law that is flat in
+  them, so what it does to S depends on S alone, and leaves its law as it is: with the preconditioner $M = LL^\top$ it
+  is a move with $M_{SS}$, whose accept/reject sees the noise through $(L\xi)_S$ only, as scores are zero elsewhere.
 * *Between*: for each column with a choice in turn, from its option o to another one, o', drawn uniformly; to the body
-  at a value y drawn from a density $r_j$. It is accepted with the probability $\min(1, e^{\ell(o') - \ell(o)})$,
+  at a value y drawn from a density $r_j$. It is accepted with the probability $0.8\min(1, e^{\ell(o') - \ell(o)})$,
   $$\ell(\text{atom}) = \log q, \qquad \ell(\text{body at } y) = \log q - \log r_j(y).$$
-  (Green 1995 with the identity as the map between dimensions.) Counts go one up or down.
+  (Green 1995 with the identity as the map between dimensions.) Counts go one up or down. The factor is there since two
+  fair coins that are turned at every step would be equal for ever.
 
 References:
     Green (1995), Reversible jump Markov chain Monte Carlo computation and Bayesian model determination, Biometrika 82,
@@ -29,6 +31,7 @@ from ptilde._typing import LogDensity, Point, Scalar
 from ptilde.samplers.base import Averaging, Density, Info, State, windows
 from ptilde.samplers.columns import Columns, Options
 
+_TRIED = 0.8  # share of the jumps that are tried: odds that are even give an autocorrelation of 1 - 2 · 0.8 = -0.6
 _PRIOR = 5.0  # rows' worth of what proposals were before
 _AIMED = 4  # chains whose conditional laws are looked at before warm-up
 
@@ -141,18 +144,10 @@ class Jump(eqx.Module):
     def _move(self, target: Density, state: Mixed, key: PRNGKeyArray) -> tuple[Mixed, Info]:
         """A step of the inner sampler."""
         density, active = Slice(target.log_q, self.columns, state.option), self.columns.active(state.option)
-        moved, info = self._restricted(active).step(Density(density), state.inner, key)
+        moved, info = self.inner.step(Density(density), state.inner, key)
         u = jnp.where(active, moved.x, state.inner.x)
         x, log_q = self.columns.x(state.option, u), moved.log_q - density.log_slope(u)
         return Mixed(x, log_q, moved._replace(x=u), state.option), info
-
-    def _restricted(self, active: Array) -> Any:
-        """The inner sampler with the preconditioner's block of the active columns, the identity elsewhere."""
-        scale = self.inner.scale
-        if scale is None or scale.ndim == 1:
-            return self.inner
-        block = jnp.where(active[:, None] & active, scale @ scale.T, jnp.eye(active.size, dtype=scale.dtype))
-        return eqx.tree_at(lambda s: s.scale, self.inner, jnp.linalg.cholesky(block))
 
     def _jump(self, log_q: LogDensity, place: tuple, j: Array, key: PRNGKeyArray) -> tuple:
         """Column j at another option, or where it was."""
@@ -166,7 +161,8 @@ class Jump(eqx.Module):
         there, log_r = log_q(new_x), self.columns.log_r(new_u)[j]
         arrives = self.columns.active(new_option)[j]
         log_ratio = there - jnp.where(arrives, log_r, 0.0) - here + jnp.where(leaves, log_r, 0.0) + log_back
-        taken = jnp.log(jr.uniform(key_accept, dtype=here.dtype)) < log_ratio  # NaN is not taken
+        log_uniform = jnp.log(jr.uniform(key_accept, dtype=here.dtype) / _TRIED)
+        taken = (log_uniform < 0) & (log_uniform < log_ratio)  # NaN is not taken
         new = (new_x, there, new_option, new_u)
         return jax.tree.map(lambda new, old: jnp.where(taken, new, old), new, place)
 

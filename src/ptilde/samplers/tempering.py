@@ -34,7 +34,8 @@ MOST_RUNGS = 400
 DENSE = 50  # real coordinates up to which the preconditioner is a full matrix
 _KEPT = 0.9  # of the effective sample size, from one temperature to the next
 _FORGOTTEN = 0.5  # the largest correlation with where a particle was, at which moves at a temperature end
-_MOST_ROUNDS = 16
+_FEW_ROUNDS, _MOST_ROUNDS = 8, 64
+_GAINED = 0.995  # of that correlation, by a round; else more of them are of no use
 _MORE = 3  # rungs' worth of moves at the top, for whoever asks whether particles have settled
 _GAIN = 2.0  # of the log step size, for each unit that the acceptance is off its goal
 _BISECTIONS = 40
@@ -190,10 +191,16 @@ def _settled(path: Path, cloud: Cloud, sampler: Mala, key: PRNGKeyArray) -> tupl
         spread = jnp.sqrt((weight @ one**2) * (weight @ other**2))
         return jnp.max(jnp.where(spread > 0, weight @ (one * other) / jnp.where(spread > 0, spread, 1.0), 0.0))
 
-    def more(carry: tuple[Array, Scalar, Array]) -> tuple[Array, Scalar, Array]:
-        w, acceptance = one_round(path, carry[0], sampler, jr.fold_in(key, carry[2]))
-        return w, acceptance, carry[2] + 1
+    def more(carry: tuple[Array, Scalar, Scalar, Scalar, Array]) -> tuple[Array, Scalar, Scalar, Scalar, Array]:
+        w, _, now, _, i = carry
+        w, acceptance = one_round(path, w, sampler, jr.fold_in(key, i))
+        return w, acceptance, tie(w), now, i + 1
 
-    going = lambda carry: (carry[2] < _MOST_ROUNDS) & (tie(carry[0]) > _FORGOTTEN)  # noqa: E731
-    w, acceptance, rounds = jax.lax.while_loop(going, more, (cloud.w, jnp.zeros(()), jnp.asarray(0)))
+    def going(carry: tuple[Array, Scalar, Scalar, Scalar, Array]) -> Array:
+        _, _, now, before, i = carry
+        gains = (i < _FEW_ROUNDS) | (now < _GAINED * before)  # between modes there is nothing to wait for
+        return (now > _FORGOTTEN) & gains & (i < _MOST_ROUNDS)
+
+    one = jnp.ones(())
+    w, acceptance, _, _, rounds = jax.lax.while_loop(going, more, (cloud.w, one, one, one, jnp.asarray(0)))
     return cloud._replace(w=w), acceptance, rounds

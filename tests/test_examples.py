@@ -1,0 +1,117 @@
+"""Every example runs by itself, draws its picture, and prints what its docstring claims."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NUMBER = r"(-?[\d.,]+)"
+pytestmark = pytest.mark.slow
+
+
+class Line(NamedTuple):
+    """A printed estimate."""
+
+    value: float
+    error: float
+    truth: float
+
+    def off(self, value: float) -> float:
+        """Standard errors between a value and the truth."""
+        return abs(value - self.truth) / self.error
+
+
+def printed(name: str, folder: Path) -> str:
+    """What an example says; by its name alone it leaves its picture where it runs."""
+    command, environment = [sys.executable, EXAMPLES / f"{name}.py"], os.environ | {"PYTHONUTF8": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert_picture(folder / f"{name}.png")
+    return done.stdout
+
+
+def assert_picture(path: Path) -> None:
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) > 15_000
+
+
+def estimates(text: str) -> dict[str, Line]:
+    """The lines "name value ± error truth value", by name."""
+    pattern = rf"^(\S.*?) +{NUMBER} ± {NUMBER} +truth +{NUMBER}"
+    return {name: Line(*map(float, numbers)) for name, *numbers in re.findall(pattern, text, re.MULTILINE)}
+
+
+def test_the_notebook_works(tmp_path):
+    text = printed("plot_notebook", tmp_path)
+    found = estimates(text)
+    assert list(found) == ["normal mean", "normal std", "claims P(zero)", "claims mean"]
+    assert all(found[name].off(found[name].value) < 4.5 for name in ("normal mean", "normal std"))
+    assert abs(found["claims P(zero)"].value - found["claims P(zero)"].truth) < 0.02
+    assert abs(found["claims mean"].value - found["claims mean"].truth) < 0.1
+    assert float(re.search(r"mean squared error of the score .* ([\d.]+)", text)[1]) < 0.02
+    fall = [float(loss.replace(",", "")) for loss in re.findall(rf"plain score matching: loss {NUMBER}", text)]
+    assert len(fall) == 6 and fall[-1] < -1_000 and (np.diff(fall) < 0).all()
+    assert re.search(r"^ptilde: Column 'x0' .* 0\.23 of its rows are exactly 0", text, re.MULTILINE)
+
+
+def test_truncated_laws_are_found_and_the_rows_seen_are_not_them(tmp_path):
+    text = printed("plot_truncated", tmp_path)
+    found = estimates(text)
+    assert len(found) == 7
+    assert all(line.off(line.value) < 4.5 for line in found.values())
+    naive = [float(value) for value in re.findall(rf"rows seen +{NUMBER}", text)]
+    assert all(line.off(value) > 6 for line, value in zip(found.values(), naive, strict=True))
+
+
+def test_the_hurdle_model_says_which_spendings_go_together(tmp_path):
+    text = printed("plot_hurdle", tmp_path)
+    interval = rf"{NUMBER} \[ *{NUMBER}, +{NUMBER}\] ([* ])"
+    rows = re.findall(rf"^(\w+ – \w+) +{interval} +{interval} +(\S+)$", text, re.MULTILINE)
+    assert len(rows) == 10
+    for _, *row in rows:
+        for value, low, high, star in (row[:4], row[4:8]):
+            assert float(low) < float(value) < float(high)
+            assert (star == "*") == (float(low) > 0 or float(high) < 0)
+    incidence = {row[0] for row in rows if row[4] == "*"}
+    outpatient = {f"outpatient – {other}" for other in ("drugs", "supplies", "mental", "inpatient")}
+    assert incidence == outpatient | {"drugs – mental", "drugs – inpatient"}
+    by_pair = {row[0]: row for row in rows}
+    assert float(by_pair["outpatient – drugs"][5]) == pytest.approx(0.32, abs=0.01)
+    assert float(by_pair["supplies – mental"][-1]) > 0.05 > float(by_pair["outpatient – mental"][-1])
+
+
+def test_sources_are_found_without_the_determinant(tmp_path):
+    text = printed("plot_ica", tmp_path)
+    found = estimates(text)
+    assert len(found) == 9 and all(line.off(line.value) < 4.5 for line in found.values())
+    nearest = lambda name: np.fromstring(re.search(rf"with {name} +\[(.*)\]", text)[1], sep=" ")  # noqa: E731
+    assert (nearest("sources found") > 0.99).all() and (nearest("uncorrelated columns") < 0.9).all()
+    at_truth, at_zero = map(float, re.search(rf"{NUMBER} at the truth, {NUMBER} at W = 0", text).groups())
+    assert at_zero > at_truth  # so the likelihood without the determinant would choose W = 0
+
+
+def test_annealed_chains_find_the_shares_that_langevin_chains_do_not(tmp_path):
+    text = printed("plot_annealed", tmp_path)
+    share = dict(re.findall(rf"^(.*): share of the big mode {NUMBER} ±", text, re.MULTILINE))
+    assert len(share) == 4 and float(share.pop("Langevin")) < 0.55
+    assert all(abs(float(value) - 0.8) < 0.04 for value in share.values())
+    assert abs(float(share["and Metropolis-adjusted"]) - 0.8) < 0.02
+
+
+def test_an_example_draws_where_it_is_told(tmp_path):
+    path = tmp_path / "elsewhere" / "picture.png"
+    path.parent.mkdir()
+    subprocess.run([sys.executable, EXAMPLES / "plot_ica.py", path], cwd=tmp_path, check=True, capture_output=True)
+    assert_picture(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["elsewhere"]
+
+
+def test_every_example_is_tested():
+    tested = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'"{path.stem}"' in tested for path in EXAMPLES.glob("plot_*.py"))
