@@ -105,6 +105,16 @@ def test_a_density_that_has_no_integral_is_not_trusted():
         ptilde.sample(lambda x: 0.5 * x @ x, np.ones(2), num_steps=200, warmup=200)
 
 
+def test_what_was_estimated_in_double_precision_is_drawn_in_single():
+    """A constant of NumPy's, seen by JAX in both precisions, must not be mistaken (it is, outside compiled code)."""
+    matrix = np.linalg.inv(COVARIANCE)
+    density = lambda x: -0.5 * x @ (matrix @ x)  # noqa: E731
+    rows = np.random.default_rng(0).multivariate_normal(np.zeros(2), COVARIANCE, 300)
+    fit = ptilde.estimate(lambda theta, x: theta * density(x), 1.0, rows)
+    chains = ptilde.sample(density, np.zeros(2), num_steps=200, warmup=200)
+    assert abs(fit.theta - 1) < 0.3 and 3 < chains.x[..., 1].std() < 30
+
+
 def test_thinning_keeps_every_so_many(chains):
     plain = ptilde.sample(NARROW, np.zeros(2), sampler=Ula(1e-3), warmup=0, num_steps=12)
     thinned = ptilde.sample(NARROW, np.zeros(2), sampler=Ula(1e-3), warmup=0, num_steps=4, thin=3)

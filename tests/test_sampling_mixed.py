@@ -63,7 +63,7 @@ TRUTHS = {
 @pytest.fixture(scope="module")
 def chains():
     start = np.array([0.0, 200.0, 1.0, 0.0, 0.0])
-    return ptilde.sample(claims, start, support=SUPPORT, num_chains=50, num_steps=1500, warmup=300, key=3)
+    return ptilde.sample(claims, start, support=SUPPORT, num_chains=40, num_steps=1500, warmup=300, key=3)
 
 
 @pytest.mark.parametrize("what", TRUTHS)

@@ -149,10 +149,11 @@ def measure(seed: int, options: Options, path) -> Rows:
     variances = weights.variances()
     rows |= {f"{WEIGHTS}: {name}": row for name, row in variances.items()}
     rows |= {f"{EFFICIENCY}: {name}": row for name, row in weights.efficiencies(variances).items()}
-    for law, (model, truth) in weights.LAWS.items():
+    for i, (law, (model, truth)) in enumerate(weights.LAWS.items()):
         _tell(f"{law}, draws")
         for weight, loss in HALF_LINE.items():
-            drawn = replicate(laws.on_half_line(model, truth, loss), 1_000, options.max_iter or NUM_HALF, key)
+            law_of = laws.on_half_line(model, truth, loss)
+            drawn = replicate(law_of, 1_000, options.max_iter or NUM_HALF, jr.fold_in(key, 200 + i))
             rows[f"{HALF_LINES}: {law}, {weight}"] = {"n": 1_000, **_ends(drawn)}
     if path:
         from benchmarks.estimation.picture import draw

@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ptilde import _validate
 from ptilde._typing import LogDensity
 from ptilde.samplers import Chains, Column, Density, Field, Jump, Mala
-from ptilde.samplers.base import Sampler, run, warm_up
+from ptilde.samplers.base import Sampler, begin, run, warm_up
 from ptilde.tabular.kinds import Categorical, Count, Kind, on_atom
 from ptilde.tabular.points import atoms_of, ends_of
 
@@ -73,7 +73,7 @@ def sample(
         raise ValueError("`support` must be all real for a bare score; give a log density, or transform the score.")
     start = _on_support(start, kinds)
     x = jnp.asarray(start, jnp.result_type(float))
-    states = jax.vmap(chosen.init, (None, 0))(target, x)
+    states = begin(chosen, target, x)
     _refuse_undefined(states, start)
     if isinstance(chosen, Jump):
         _refuse_undefined_atoms(log_q, kinds, start)

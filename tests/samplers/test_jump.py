@@ -43,10 +43,15 @@ def amounts(d, log, inner=None):
     return Jump(inner, [Column((0.0,), (0.0 if log else -INF, INF))] * d)
 
 
+@eqx.filter_jit
+def begun(jump, target, x):
+    return jax.vmap(jump.init, (None, 0))(target, x)
+
+
 def after(jump, log_q, x, num_steps, seed=0):
     """Where chains are after some steps, one chain from each row."""
     target = Density(log_q)
-    states = eqx.filter_jit(jax.vmap(jump.init, (None, 0)))(target, jnp.asarray(x, float))
+    states = begun(jump, target, jnp.asarray(x, float))
     states, _, _ = run(jump, target, states, jr.key(seed), jnp.asarray(0), 1, num_steps)
     return np.asarray(states.x, np.float64)
 
@@ -95,7 +100,8 @@ def with_columns(kind, jump):
     return eqx.tree_at(lambda j: j.columns, jump, kind(**fields))
 
 
-LAWS = pytest.mark.parametrize(("d", "log"), [(2, True), (5, False)], ids=["two amounts", "five columns"])
+FIVE = pytest.param(5, False, id="five columns", marks=pytest.mark.slow)
+LAWS = pytest.mark.parametrize(("d", "log"), [pytest.param(2, True, id="two amounts"), FIVE])
 
 
 @functools.cache
@@ -107,7 +113,8 @@ def exact(d, log):
 def test_hurdle_laws_stay_as_they_are(d, log):
     x = after(amounts(d, log), hurdle(d, log), exact(d, log), 12)
     assert doubt(hurdle(d, log), x) > FALSE_ALARM
-    assert (x[:, 0] != exact(d, log)[:, 0]).mean() > 0.5  # chains have moved
+    moved = (x != exact(d, log)).mean(0, where=exact(d, log) != 0)
+    assert moved.min() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -115,7 +122,7 @@ def test_hurdle_laws_stay_as_they_are(d, log):
     [
         (functools.partial(with_columns, Inflated), 2, True),
         (functools.partial(with_columns, Flat), 2, True),
-        (functools.partial(with_columns, Inflated), 5, False),
+        pytest.param(functools.partial(with_columns, Inflated), 5, False, marks=pytest.mark.slow),
     ],
     ids=["log r off by 1.2", "r of the chart", "log r off by 1.2 in five columns"],
 )
@@ -129,6 +136,7 @@ def test_a_diagonal_preconditioner_is_exact_too():
     assert doubt(hurdle(2, True), x) > FALSE_ALARM
 
 
+@pytest.mark.slow
 def test_from_zero_all_patterns_are_found_where_mala_alone_finds_one():
     model, zero = hurdle(5, False), np.zeros((30_000, 5))
     masses = softmax(strata(model).log_masses)
@@ -235,7 +243,7 @@ def test_proposals_are_aimed_at_bodies_far_from_where_chains_start():
     log_q = lambda x: jnp.where(x[0] == 0, 0.0, far(x[0])) - 0.5 * ((x[1] - 5000) / 40) ** 2  # noqa: E731
     far = lambda x: -jnp.log(x) - 0.5 * ((jnp.log(x) - 9) / 0.2) ** 2  # noqa: E731
     jump, target = Jump(Mala(), [Column((0.0,), (0.0, INF)), Column()]), Density(log_q)
-    states = jax.vmap(jump.init, (None, 0))(target, jnp.array([[0.0, 4900.0], [0.0, 5100.0]]))
+    states = begun(jump, target, jnp.array([[0.0, 4900.0], [0.0, 5100.0]]))
     aimed = jump.aimed(target, states).columns
     np.testing.assert_allclose(aimed.mean, [9.0, 5000.0], rtol=0.15)
     assert 0.2 < aimed.std[0] < 4 and 40 < aimed.std[1] < 200
@@ -244,7 +252,7 @@ def test_proposals_are_aimed_at_bodies_far_from_where_chains_start():
 def test_warm_up_finds_the_moments_of_bodies_where_they_are_in_them():
     model = hurdle(2, True)
     jump, target = amounts(2, True, Mala()), Density(model)
-    states = jax.vmap(jump.init, (None, 0))(target, jnp.zeros((400, 2)))
+    states = begun(jump, target, jnp.zeros((400, 2)))
     warm, states = jump.warm_up(target, states, jr.key(0), 400, dense=True)
     y = [np.log(column[column > 0]) for column in exact(2, True).T]
     np.testing.assert_allclose(warm.columns.mean, [part.mean() for part in y], atol=0.05)

@@ -87,9 +87,14 @@ Target = Density | Field
 class Sampler(Protocol):
     """What the loop needs of a sampler; `goal` is the mean acceptance that warm-up aims at, None for no adaptation."""
 
-    goal: Any
-    step_size: Any
-    scale: Any
+    @property
+    def goal(self) -> Any: ...
+
+    @property
+    def step_size(self) -> Any: ...
+
+    @property
+    def scale(self) -> Any: ...
 
     def init(self, target: Any, x: Point) -> State: ...
 
@@ -119,6 +124,12 @@ class Averaging(NamedTuple):
         log_step = self.centre - jnp.sqrt(steps) / _GAMMA * error
         share = steps**-_DECAY
         return Averaging(self.centre, error, log_step, share * log_step + (1 - share) * self.average, steps)
+
+
+@eqx.filter_jit
+def begin(sampler: Sampler, target: Target, x: Float[Array, "chain d"]) -> State:
+    """The states of chains at these points."""
+    return jax.vmap(sampler.init, (None, 0))(target, x)
 
 
 @eqx.filter_jit
