@@ -127,7 +127,7 @@ class Averaging(NamedTuple):
 
 
 @eqx.filter_jit
-def begin(sampler: Sampler, target: Target, x: Float[Array, "chain d"]) -> State:
+def begin(sampler: Sampler, target: Target, x: Float[Array, "chain d"]) -> Any:
     """The states of chains at these points."""
     return jax.vmap(sampler.init, (None, 0))(target, x)
 
