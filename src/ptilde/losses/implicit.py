@@ -26,7 +26,7 @@ _UNROLLED = 16  # directions
 
 def along(jvp: Callable[[Point], Array], directions: Float[Array, "m d"]) -> Float[Array, "m ..."]:
     """Products with a Jacobian, one a direction; a few are written out, which XLA makes half as long as mapping."""
-    if len(directions) <= _UNROLLED:
+    if 0 < len(directions) <= _UNROLLED:
         return jnp.stack([jvp(v) for v in directions])
     return jax.vmap(jvp)(directions)
 
