@@ -1,5 +1,10 @@
 """Settings of every test: hypothesis tries the same examples each time, and a busy machine fails none."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
 from hypothesis import settings
 from rich_fit import rich_model
 from small_fit import fitted_model, fitted_path, fitted_table
@@ -8,3 +13,13 @@ __all__ = ["fitted_model", "fitted_path", "fitted_table", "rich_model"]  # fixtu
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+MAPS = Path("/proc/self/maps")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_are_let_go() -> Iterator[None]:
+    """A program that JAX has compiled holds several memory maps, and Linux kills a process that has 65,530 of them."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()

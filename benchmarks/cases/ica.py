@@ -70,7 +70,7 @@ def _floors() -> list[Floor]:
         floors += [
             Floor(f"{dim} columns: squared error falls at every step, to a share of at most", falls, lambda v: v < 1),
             Floor(f"{where}: squared error at most twice likelihood's", ratio, lambda v: v <= 2),
-            Floor(f"{where}: squared error within 3 times what is told", told, lambda v: 1 / 3 <= v <= 3),
+            Floor(f"{where}: squared error at most 3 times what is told", told, lambda v: v <= 3),
         ]
     return floors
 
