@@ -9,16 +9,17 @@ import jax.random as jr
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ptilde import _validate, modelfile
-from ptilde._validate import DataError
-from ptilde.fit import Event
+from ptilde._arguments import seed_of, weights_of
+from ptilde.conditional import Completion
+from ptilde.fit import Event, Printer, together
 from ptilde.normalizer import LogNormalizer, importance
 from ptilde.strata import Layout
 from ptilde.tabular.encoder import Encoder, Rows
-from ptilde.tabular.frames import Table, frame_like, open_table
+from ptilde.tabular.frames import Table, filled, frame_like, open_table
+from ptilde.tabular.kinds import empty
 from ptilde.tabular.schema import Schema
 from ptilde.train import Encoded, held_out_rows, train
 
@@ -27,7 +28,7 @@ __all__ = ["ScoreDensity", "load"]
 # A table with a grid is repeated, each time with other places within the cells, up to so many rows.
 _DEQUANTISED_ROWS = 200_000
 _MOST_COPIES = 8
-_STREAMS = {"table": 0, "train": 1, "sample": 2, "ode": 3, "normalizer": 4}
+_STREAMS = {"table": 0, "train": 1, "sample": 2, "ode": 3, "normalizer": 4, "impute": 5, "proposal": 6}
 
 
 class ScoreDensity(DensityMixin, BaseEstimator):
@@ -84,15 +85,15 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         began = time.monotonic()
         self._check_parameters()
         table = self._open(X, reset=True)
-        weight = _weights(sample_weight, table.num_rows)
-        self.seed_ = _seed(self.random_state)
+        weight = weights_of(sample_weight, table.num_rows)
+        self.seed_ = seed_of(self.random_state)
         self.schema_ = Schema.infer(table, sample_weight) if self.schema is None else self.schema
         rng = np.random.default_rng([self.seed_ % 2**32, _STREAMS["table"]])
         columns = self.schema_.check(table)
         self._template = table.template
         self._encoder = Encoder.fit(self.schema_, columns, weight, rng)
         rows = self._training_rows(columns, weight, rng)
-        tell = _together(self.callback, _Printer() if self.verbose else None)
+        tell = together(self.callback, Printer() if self.verbose else None)
         self._joint, trajectories = train(
             Layout.of(self._encoder), rows, self.max_iter, self.time_budget, self._key("train"), tell
         )
@@ -137,24 +138,72 @@ class ScoreDensity(DensityMixin, BaseEstimator):
     ) -> float:
         """The mean log density of the rows, in nats; rows of weight 0 do not count, and `y` is ignored."""
         value = self.score_samples(X)
-        weight = _weights(sample_weight, len(value))
+        weight = weights_of(sample_weight, len(value))
         counts = weight > 0
         return float(np.average(value[counts], weights=weight[counts]))
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: Any = None,
+        given: Any = None,
+        log_weight: Callable[[Any], ArrayLike] | None = None,
+    ) -> Any:
         """Draw rows: the same kind of table, column order and types as was fitted; atoms are exact.
 
         Args:
-            n_samples: how many.
+            n_samples: how many; with `given`, for each of its rows, one after the other.
             random_state: seed; the fit's own if None, so that the same call gives the same rows.
+            given: a table with some of the columns: every row is completed, its empty cells and the other columns
+                drawn from their law given the rest.
+            log_weight: rows (a table) ↦ (n,) log w, or true and false, to draw from the density times w: rows whose
+                total exceeds a limit, an Esscher transform, or p^(1/T) with `(1 / T - 1) * score_samples(rows)`.
+
+        Raises:
+            DataError: if a given value has no probability.
+            ValueError: if the model draws no row that the weight lets through.
         """
         check_is_fitted(self)
         _validate.whole("n_samples", n_samples, 1)
-        key = self._key("sample", random_state)
-        states, amounts = jr.split(key)
-        state = self._joint.draw_states(int(n_samples), states)
-        drawn = self._encoder.decode(state, self._joint.draw_amounts(state, amounts))
+        key, n = self._key("sample", random_state), int(n_samples)
+        weight = None if log_weight is None else lambda columns: log_weight(frame_like(self._template, columns))
+        if given is not None:
+            columns = self._given(given)
+            drawn = self._completion().fill({k: np.repeat(v, n) for k, v in columns.items()}, key, log_weight=weight)
+        elif weight is not None:
+            drawn = self._completion().draw(n, key, weight)
+        else:
+            states, amounts = jr.split(key)
+            state = self._joint.draw_states(n, states)
+            drawn = self._encoder.decode(state, self._joint.draw_amounts(state, amounts))
         return frame_like(self._template, drawn)
+
+    def impute(self, X: Any, n_draws: int | None = None, random_state: Any = None) -> Any:
+        """The table with its empty cells drawn from their law given the others in their row.
+
+        Cells that are there stay as they are, to the last bit. Columns that may be missing by their kind are drawn as
+        if they were not. Where cells are missing for reasons that the others do not tell, nothing here can know.
+
+        Args:
+            X: rows; any cell of a modelled column may be empty.
+            n_draws: how many tables, each with draws of its own, as multiple imputation wants them (Rubin 1987).
+            random_state: seed; the fit's own if None.
+
+        Returns:
+            A table like `X`, or a list of `n_draws` of them.
+
+        Raises:
+            DataError: if a value that is there has no probability.
+        """
+        check_is_fitted(self)
+        _validate.whole("n_draws", 1 if n_draws is None else n_draws, 1)
+        columns = self.schema_.check(self._open(X, reset=False), holes=True)
+        holed = [name for name, values in columns.items() if empty(values).any()]
+        key, tables = self._key("impute", random_state), []
+        for i in range(n_draws or 1):
+            drawn = self._completion().fill(columns, jr.fold_in(key, i), present=True) if holed else {}
+            tables.append(filled(X, self._template, {name: drawn[name] for name in holed}))
+        return tables[0] if n_draws is None else tables
 
     def grad_log_density(self, X: Any) -> NDArray[np.float64]:
         """The score: (n, n_features_in_) derivatives of the log density in the units of the data.
@@ -210,6 +259,19 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         columns = self.schema_.check(self._open(X, reset=False))
         return columns, self._encoder.encode(columns)
 
+    def _given(self, given: Any) -> dict[str, NDArray[Any]]:
+        """The columns of a table that has only some of them, empty where it has not."""
+        table = open_table(given)
+        rest = {name: np.full(table.num_rows, np.nan) for name in self.schema_.columns if name not in table.columns}
+        return self.schema_.check(table._replace(columns=table.columns | rest), holes=True)
+
+    def _completion(self) -> Completion:
+        """What draws from conditional laws, made once for a fit."""
+        kept = getattr(self, "_kept", None)
+        if kept is None or kept.joint is not self._joint:
+            kept = self._kept = Completion.of(self._encoder, self._joint, self._key("proposal"))
+        return kept
+
     def _training_rows(self, columns: Any, weight: NDArray[np.float64], rng: np.random.Generator) -> Encoded:
         held_out = held_out_rows(len(weight), rng)
         copies = 1
@@ -220,7 +282,7 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         return Encoded(state, z, np.tile(weight, copies), np.tile(held_out, copies))
 
     def _key(self, stream: str, random_state: Any = None) -> Any:
-        seed = self.seed_ if random_state is None else _seed(random_state)
+        seed = self.seed_ if random_state is None else seed_of(random_state)
         return jr.fold_in(jr.key(seed % 2**32), _STREAMS[stream])
 
     def __sklearn_tags__(self) -> Any:
@@ -247,39 +309,3 @@ def load(path: Any) -> ScoreDensity:
     if fitted.facts["names"]:
         model.feature_names_in_ = np.array(fitted.facts["names"], dtype=object)
     return model
-
-
-class _Printer:
-    """Prints a line every few seconds."""
-
-    def __init__(self, every: float = 3.0):
-        self.every, self.last = every, -float("inf")
-
-    def __call__(self, event: Event) -> None:
-        if time.monotonic() - self.last >= self.every or event.step >= event.num_steps:
-            self.last = time.monotonic()
-            eta = "" if np.isnan(event.eta_seconds) else f", {event.eta_seconds:.0f} s to go"
-            print(f"{event.stage}: step {event.step}/{event.num_steps}, held-out loss {event.validation_loss:.4f}{eta}")
-
-
-def _seed(random_state: Any) -> int:
-    """The one place where a `random_state` becomes a number."""
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31))
-
-
-def _together(*callbacks: Callable[[Event], None] | None) -> Callable[[Event], None] | None:
-    called = [c for c in callbacks if c is not None]
-    return (lambda event: [c(event) for c in called]) if called else None  # type: ignore[return-value]
-
-
-def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
-    """One weight a row, of mean one."""
-    if sample_weight is None:
-        return np.ones(n)
-    checked = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)
-    weight = np.asarray(checked)
-    if not weight.sum() > 0:
-        raise DataError(f"`sample_weight` must have a positive sum; got {weight.sum()}.")
-    return weight * n / weight.sum()

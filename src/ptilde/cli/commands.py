@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,6 +115,25 @@ def score(
 
 
 @app.command()
+def impute(
+    model: Fitted,
+    table: Input,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The whole table: .csv or .parquet.")],
+    seed: Seed = 0,
+) -> None:
+    """Draw the empty cells of a table from their law given the others in their row."""
+    check_output(output, table=True)
+    from ptilde.tabular.frames import open_table
+    from ptilde.tabular.kinds import empty
+    from ptilde.tabular.reader import read_table, write_table
+
+    fitted, frame = load_model(model), read_table(table)
+    columns = fitted.schema_.check(open_table(frame), holes=True)
+    write_table(impute_rows(fitted, frame, seed), output)
+    say(f"Drew {sum(empty(values).sum() for values in columns.values()):,} empty cells. Wrote {output}.")
+
+
+@app.command()
 def inspect(model: Fitted) -> None:
     """What is in a model file, without running anything in it."""
     from ptilde import store
@@ -174,16 +194,28 @@ def load_model(path: Path) -> Any:
 
 def draw(model: Any, rows: int, seed: int) -> Any:
     """Rows in parts: the first with the seed itself, so that a small table is the one that Python draws."""
+    return _in_parts("drawing", rows, seed, lambda start, n, own: model.sample(n, random_state=own))
+
+
+def impute_rows(model: Any, frame: Any, seed: int) -> Any:
+    """A whole table, in parts."""
+    return _in_parts(
+        "drawing", frame.num_rows, seed, lambda start, n, own: model.impute(frame.slice(start, n), random_state=own)
+    )
+
+
+def _in_parts(what: str, rows: int, seed: int, part: Callable[[int, int, int], Any]) -> Any:
+    """A table of so many rows, put together from parts: (first row, number of rows, seed) ↦ table."""
     import narwhals.stable.v2 as nw
     import numpy as np
 
     from ptilde.cli.progress import parts_progress
 
     parts = []
-    with parts_progress("drawing", rows) as tell:
+    with parts_progress(what, rows) as tell:
         for place, start in enumerate(range(0, rows, PART)):
             own = seed if place == 0 else int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
-            parts.append(nw.from_native(model.sample(min(PART, rows - start), random_state=own), eager_only=True))
+            parts.append(nw.from_native(part(start, min(PART, rows - start), own), eager_only=True))
             tell(min(start + PART, rows))
     return (parts[0] if len(parts) == 1 else nw.concat(parts)).to_native()
 

@@ -1,7 +1,8 @@
 """Where losses meet models meet data: stochastic descent, and Newton steps for models with few parameters."""
 
 from ptilde.batches import Data
-from ptilde.fit.descent import CHUNK, Descent, Event, Trajectory, descend
+from ptilde.fit.descent import CHUNK, Descent, Trajectory, descend
+from ptilde.fit.events import Event, Printer, together
 from ptilde.fit.newton import NoMinimum, Unidentified, solve
 from ptilde.fit.objectives import Denoise, Likelihood, Match, Unmask, derived, rows
 
@@ -14,6 +15,7 @@ __all__ = [
     "Likelihood",
     "Match",
     "NoMinimum",
+    "Printer",
     "Trajectory",
     "Unidentified",
     "Unmask",
@@ -21,4 +23,5 @@ __all__ = [
     "descend",
     "rows",
     "solve",
+    "together",
 ]

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from numpy.typing import NDArray
 
 from ptilde.batches import Data, batch
+from ptilde.fit.events import Event
 
 CHUNK = 100
 HELD_OUT_POINTS = 8192
@@ -64,17 +65,6 @@ class Descent(eqx.Module):
             optax.add_decayed_weights(self.weight_decay, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p)),
             optax.scale_by_learning_rate(step_size),
         )
-
-
-class Event(NamedTuple):
-    """What a descent tells its callback after each chunk."""
-
-    stage: str
-    step: int
-    num_steps: int
-    train_loss: float
-    validation_loss: float
-    eta_seconds: float
 
 
 class Trajectory(NamedTuple):

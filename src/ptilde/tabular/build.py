@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptilde._validate import DataError
-from ptilde.tabular.kinds import is_missing
+from ptilde.tabular.kinds import empty, is_missing
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -95,10 +95,10 @@ def _pandas_series(pandas: Any, spelling: dict[str, Any], values: NDArray[Any]) 
             found = [-1 if is_missing(cell) else codes[cell] for cell in cells]
             return pandas.Series(pandas.Categorical.from_codes(found, dtype=dtype))
         return pandas.Series(cells, dtype="category")
-    empty = _empty(values)
+    holes = empty(values)
     if "int" in name.lower():
-        name = _integer_type(name, values, empty)
-    if name == "bool" and empty.any():
+        name = _integer_type(name, values, holes)
+    if name == "bool" and holes.any():
         name = "boolean"
     if name == "object":
         return pandas.Series(_plain(values), dtype=object)
@@ -107,11 +107,11 @@ def _pandas_series(pandas: Any, spelling: dict[str, Any], values: NDArray[Any]) 
     return pandas.Series(values).astype(name)
 
 
-def _integer_type(name: str, values: NDArray[Any], empty: NDArray[np.bool_]) -> str:
+def _integer_type(name: str, values: NDArray[Any], holes: NDArray[np.bool_]) -> str:
     """The integer type that holds the values: the column's own, a wider or nullable one, or float64."""
     width = name.lower().split("[")[0]
     suffix = name[len(width) :]
-    full = values[~empty].astype(np.float64)
+    full = values[~holes].astype(np.float64)
     if not np.all(full == np.rint(full)):
         return "double[pyarrow]" if suffix else "Float64" if name[0].isupper() else "float64"
     limits = np.iinfo(width)
@@ -119,7 +119,7 @@ def _integer_type(name: str, values: NDArray[Any], empty: NDArray[np.bool_]) -> 
         width = "int64"
     if suffix:
         return width + suffix
-    nullable = name[0] in "IU" or empty.any()
+    nullable = name[0] in "IU" or holes.any()
     return {"i": "Int", "u": "UInt"}[width[0]] + width.split("int")[1] if nullable else width
 
 
@@ -140,7 +140,7 @@ def _polars_series(polars: Any, name: str, spelling: dict[str, Any], values: NDA
     elif base in ("Null", "Object"):
         dtype = None
     elif "Int" in base:
-        width = _integer_type(base.lower(), values, _empty(values)).lower()
+        width = _integer_type(base.lower(), values, empty(values)).lower()
         dtype = getattr(polars, {"i": "Int", "u": "UInt", "f": "Float"}[width[0]] + width.strip("uintfloa"))
     else:
         dtype = getattr(polars, base)
@@ -165,7 +165,7 @@ def _pyarrow_array(pyarrow: Any, spelling: str, values: NDArray[Any]) -> Any:
     if spelling == "null":
         return pyarrow.array(_plain(values))
     if "int" in spelling:
-        spelling = _integer_type(spelling, values, _empty(values)).lower()
+        spelling = _integer_type(spelling, values, empty(values)).lower()
     names = {"double": "float64", "halffloat": "float16", "float": "float32"}
     dtype = pyarrow.type_for_alias(names.get(spelling, spelling))
     if values.dtype == object:
@@ -184,12 +184,6 @@ def _numpy_array(template: Template, columns: Columns) -> NDArray[Any]:
     if dtype.kind == "f":
         return stacked.astype(dtype)
     return stacked.astype(dtype) if dtype.kind == "b" else stacked
-
-
-def _empty(values: NDArray[Any]) -> NDArray[np.bool_]:
-    if values.dtype == object:
-        return np.fromiter((is_missing(cell) for cell in values.tolist()), dtype=bool, count=len(values))
-    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
 
 
 def _plain(values: NDArray[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from ptilde._validate import DataError
 from ptilde.tabular.build import BUILDERS, Template, native_type
 from ptilde.tabular.kinds import is_missing, value_family
 
-__all__ = ["Table", "Template", "frame_like", "open_table"]
+__all__ = ["Table", "Template", "filled", "frame_like", "open_table"]
 
 _LARGEST = 2**53  # above it float64 no longer holds every integer
 _NO_ATOM = {
@@ -70,6 +70,26 @@ def frame_like(template: Template, columns: Mapping[str, NDArray[Any]], names: S
     wanted = set(columns if names is None else names)
     kept = [name for name in template.names if name in wanted]
     return BUILDERS[template.backend](template, {name: np.asarray(columns[name]) for name in kept})
+
+
+def filled(frame: Any, template: Template, columns: Mapping[str, NDArray[Any]]) -> Any:
+    """A frame, or an array, with some of its columns replaced; the others, their order and the index stay.
+
+    Args:
+        frame: what the person gave.
+        template: of the table whose types the new columns get, where it is of the same library.
+        columns: the new values.
+    """
+    own = open_table(frame).template
+    wanted = template if own.backend == template.backend else own
+    if own.backend == "numpy":
+        whole = np.array(frame, object if any(v.dtype == object for v in columns.values()) else None)
+        for name, values in columns.items():
+            whole[:, own.names.index(name)] = values
+        return whole
+    new = nw.from_native(frame_like(wanted, columns), eager_only=True)
+    old = nw.from_native(frame, eager_only=True)
+    return old.with_columns(*(new[name] for name in new.columns)).to_native()
 
 
 def _open_frame(frame: nw.DataFrame[Any]) -> Table:

@@ -218,3 +218,10 @@ def is_number(text: str) -> bool:
 def is_missing(value: object) -> bool:
     """Whether a cell is empty: None or NaN."""
     return value is None or value != value
+
+
+def empty(values: NDArray[Any]) -> Mask:
+    """Which cells are empty."""
+    if values.dtype == object:
+        return np.fromiter((is_missing(cell) for cell in values.tolist()), dtype=bool, count=len(values))
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)

@@ -5,7 +5,7 @@ A schema names every column of the table once, either with its kind or as left o
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ptilde.tabular.kinds import (
     Positive,
     Real,
     SemiContinuous,
+    empty,
     is_missing,
     is_number,
     on_atom,
@@ -93,15 +94,20 @@ class Schema:
         shares = {name: found[name].shares for name in columns}
         return cls(columns, left_out, shares, {name: found[name].note for name in columns})
 
-    def check(self, table: Table) -> dict[str, NDArray[Any]]:
+    def check(self, table: Table, holes: bool = False) -> dict[str, NDArray[Any]]:
         """The modelled columns of a table in the schema's order, or a `DataError` if they are not there.
 
         Columns in another order are put in order. A column that was left out may be there or not. Every column comes
         as its kind wants it: float64 for numbers, objects for strings and booleans. Values are not checked against
         the kind (`Kind.holds` does that), but empty cells are, where the kind has none.
+
+        Args:
+            table: what `open_table` returned.
+            holes: whether any cell may be empty.
         """
         self._check_names(list(table.columns))
-        return {name: _conform(name, kind, table.columns[name]) for name, kind in self.columns.items()}
+        kinds = {name: replace(kind, missing=True) if holes else kind for name, kind in self.columns.items()}
+        return {name: _conform(name, kind, table.columns[name]) for name, kind in kinds.items()}
 
     def _check_names(self, names: list[str]) -> None:
         absent = [name for name in self.columns if name not in names]
@@ -164,16 +170,16 @@ class Schema:
 
 def _conform(name: str, kind: Kind, values: NDArray[Any]) -> NDArray[Any]:
     wanted = str(value_family(kind.categories[0])) if isinstance(kind, Categorical) else "number"
-    empty = np.isnan(values) if values.dtype != object else np.array([is_missing(v) for v in values.tolist()])
-    if empty.any() and not kind.missing:
-        row = int(np.argmax(empty))
+    holes = empty(values)
+    if holes.any() and not kind.missing:
+        row = int(np.argmax(holes))
         raise DataError(
             f"Column {name!r} must have no missing values, as its kind says; got one in row {row}. "
             "Fill it in, drop the row, or set missing = true in the schema and fit again."
         )
-    row = int(np.argmin(empty))
+    row = int(np.argmin(holes))
     got = "number" if values.dtype != object else value_family(values[row])
-    if empty.all():
+    if holes.all():
         return np.full(len(values), *((np.nan, np.float64) if wanted == "number" else (None, object)))
     if wanted == "number" and got in ("number", "boolean"):
         return values if values.dtype != object else np.array([np.nan if is_missing(v) else float(v) for v in values])
