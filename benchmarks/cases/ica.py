@@ -212,6 +212,8 @@ def _picture(path, rows: Rows, wanted: dict[int, tuple[int, ...]]) -> None:
         axes.loglog(sizes, [row["sandwich"] for row in there], ":", color="grey", label="told by the sandwich")
         axes.set_title(f"{dim} columns", fontsize=9)
         axes.set_xlabel("n")
+        axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
+        axes.minorticks_off()
     panels[0].set_ylabel("squared error of W over its squared size", fontsize=8)
     panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
