@@ -38,8 +38,8 @@ from benchmarks.peers import GROUPS
 RESULTS = Path(__file__).parent / "results"
 TABLES = Path(os.environ.get("PTILDE_TABLES") or Path(__file__).parents[2] / "shared" / "data")
 OURS = "ptilde"
-PACKAGES = ("ptilde", "jax", "numpy", "scipy", "scikit-learn", "torch", "zuko", "flowjax")
-PACKAGES += ("ctgan", "copulas", "ForestDiffusion", "ebmkit", "torchebm")
+PACKAGES = ("ptilde", "jax", "blackjax", "numpy", "scipy", "scikit-learn", "torch", "zuko", "flowjax")
+PACKAGES += ("ctgan", "copulas", "ForestDiffusion", "ebmkit", "torchebm", "statsmodels")
 Rows = dict[str, dict[str, float]]
 
 

@@ -7,11 +7,12 @@ import pytest
 from gaussian_strata import COVARIANCE, mixture
 from joint_densities import AT_TIMES, LAYOUT, LOW, ONE_COLUMN, amount_density, rows
 from scipy.integrate import trapezoid
-from scipy.stats import kstest, multivariate_normal
+from scipy.stats import chi2, kstest, multivariate_normal
 
 from ptilde import amounts
 from ptilde.amounts import BLOCK, AmountDensity, row_keys, transported
 from ptilde.normalizer import importance
+from ptilde.samplers import Annealed, PredictorCorrector, ProbabilityFlow
 from ptilde.strata import Gaussian
 
 
@@ -106,6 +107,77 @@ def test_the_map_sends_draws_to_draws_of_the_law_behind_it(bent):
 
     assert p_value(transported(bent.transport, LAYOUT, state, z)) > 1e-5
     assert p_value(z) < 1e-5
+
+
+SAMPLERS = {
+    "adaptive flow": ProbabilityFlow(None),
+    "predictor and corrector": PredictorCorrector(),
+    "annealed": Annealed.between(1.0, 0.01, 3, 400, adjusted=True),  # spans no level of the models here
+}
+
+
+def variance_surprise(noise):
+    """How likely a mean square as far from 1, either way, is of normal noise."""
+    below = chi2(noise.size).cdf(np.sum(noise**2))
+    return 2 * min(below, 1 - below)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_other_samplers_draw_the_gaussian_of_the_state_behind_the_map(bent, name):
+    state = rows(2000)[0]
+    z = bent.sample(state, jr.key(1), SAMPLERS[name])
+    np.testing.assert_array_equal(z[~LAYOUT.active_rows(state)], 0)
+    whitened = [
+        np.linalg.solve(np.linalg.cholesky(law.cov), u[on] - law.mean)
+        for (on, law), u in zip(gaussian_of(bent, state), transported(bent.transport, LAYOUT, state, z), strict=True)
+    ]
+    assert kstest(np.concatenate(whitened), "norm").pvalue > 1e-5
+    assert variance_surprise(np.concatenate(whitened)) > 1e-5
+    assert variance_surprise(1.1 * np.concatenate(whitened)) < 1e-5
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_other_samplers_draw_two_modes_that_the_gaussian_knows_nothing_of(name):
+    z = two_modes(0.0).sample(np.zeros((4000, 0), np.int32), jr.key(2), SAMPLERS[name])[:, 0]
+    spread = np.hypot(TwoModes.spread, LOW)
+    assert abs(np.mean(z > 0) - 0.5) < 4.42 * 0.5 / 4000**0.5
+    assert kstest((np.abs(z) - 1) / spread, "norm").pvalue > 1e-5
+    assert variance_surprise((np.abs(z) - 1) / spread) > 1e-5
+    assert variance_surprise((np.abs(z) - 1) / TwoModes.spread) < 1e-5  # the law is that of the least level
+
+
+@pytest.mark.slow
+def test_all_samplers_of_a_fitted_model_agree_in_mean_and_covariance(fitted_model):
+    joint, n = fitted_model._joint, 4000
+    state = joint.draw_states(n, jr.key(0))
+    active = joint.amounts.layout.active_rows(state)
+    pairs = [(i, j) for i in range(active.shape[1]) for j in range(i, active.shape[1])]
+
+    def moments(z):
+        """Of each column the mean, of each pair the covariance, and their standard errors."""
+        centred = z - [z[on, j].mean() for j, on in enumerate(active.T)]
+        each = [z[on, j] for j, on in enumerate(active.T)]
+        each += [np.prod(centred[:, [i, j]], 1)[active[:, i] & active[:, j]] for i, j in pairs]
+        return np.array([[v.mean(), v.std() / np.sqrt(len(v))] for v in each]).T
+
+    def surprise(z, other):
+        (one, error), (two, its) = moments(z), moments(other)
+        return np.max(np.abs(one - two) / np.hypot(error, its))
+
+    by_flow = joint.draw_amounts(state, jr.key(1))
+    draws = [joint.draw_amounts(state, jr.key(2 + i), sampler) for i, sampler in enumerate(SAMPLERS.values())]
+    assert [surprise(z, by_flow) < 4.8 for z in draws] == [True] * 3  # of 9 numbers: false alarm 1.4e-5 each
+    assert surprise(1.15 * draws[0], by_flow) > 4.8
+
+
+def test_no_sampler_is_the_flow_to_the_last_bit(moved):
+    state = rows(20)[0]
+    np.testing.assert_array_equal(moved.sample(state, jr.key(0)), moved.sample(state, jr.key(0), ProbabilityFlow()))
+
+
+def test_a_sampler_that_leaves_the_numbers_is_refused():
+    with pytest.raises(ValueError, match="`sampler` must keep draws finite; got other values in 9 of 9 rows"):
+        two_modes(0.0).sample(np.zeros((9, 0), np.int32), jr.key(0), Annealed([3.0, 1.0], 100.0, 50))
 
 
 def signal(state, layout=LAYOUT):

@@ -129,6 +129,17 @@ def test_columns_in_another_order_get_the_same_scores(fitted_path, fitted_table,
     np.testing.assert_array_equal(first, second)
 
 
+def test_impute_fills_the_empty_cells_and_counts_them(fitted_path, fitted_model, table_path, tmp_path, capsys):
+    holed, out = read_table(table_path).to_pandas().head(30), tmp_path / "whole.csv"
+    holed.loc[:9, "claim"], holed.loc[5:6, "region"] = np.nan, None
+    holed.to_csv(tmp_path / "holed.csv", index=False)
+    assert run(["impute", str(fitted_path), str(tmp_path / "holed.csv"), "-o", str(out), "--seed", "3"]) == 0
+    whole = read_table(out).to_pandas()
+    assert whole.equals(fitted_model.impute(read_table(tmp_path / "holed.csv"), random_state=3).to_pandas())
+    assert not whole.isna().any(axis=None) and whole[10:].equals(holed[10:])
+    assert "Drew 12 empty cells." in capsys.readouterr().err
+
+
 def test_inspect_says_what_is_in_the_file_and_runs_nothing(fitted_path):
     code = "import sys; from ptilde.cli.errors import run; run(sys.argv[1:]); print('jax' in sys.modules)"
     command = [sys.executable, "-c", code, "inspect", str(fitted_path)]

@@ -11,7 +11,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from small_fit import small_table
 
-from ptilde import Categorical, Interval, Positive, Real, Schema, ScoreDensity, SemiContinuous
+from ptilde import Categorical, Interval, Positive, Real, Schema, ScoreDensity, SemiContinuous, samplers
 
 
 def bimodal(rows, seed=0):
@@ -268,3 +268,27 @@ def test_a_declared_category_that_the_data_never_show_is_rare_and_not_impossible
     log_probability = model.score_samples(pd.DataFrame({"a": ["x", "y", "never"]}))
     assert -12 < log_probability[2] < -3
     np.testing.assert_allclose(np.exp(log_probability).sum(), 1, rtol=1e-5)
+
+
+# Samplers
+
+
+def test_amounts_may_be_drawn_by_another_sampler_of_the_same_law(fitted_model):
+    flow = fitted_model.sample(4000).to_pandas()
+    other = fitted_model.sample(4000, sampler=samplers.PredictorCorrector()).to_pandas()
+    assert (flow["region"] == other["region"]).all() and ((flow["claim"] == 0) == (other["claim"] == 0)).all()
+    assert not flow.equals(other)
+    for name in ("share", "rain"):
+        assert abs(flow[name].mean() - other[name].mean()) < 6 * flow[name].std() / np.sqrt(2000)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "more", "words"),
+    [
+        (samplers.Mala(), {}, "`sampler` must be a ProbabilityFlow, PredictorCorrector or Annealed; got Mala"),
+        (samplers.ProbabilityFlow(), {"log_weight": len}, "`sampler` must be None with `given` or `log_weight`"),
+    ],
+)
+def test_a_sampler_that_cannot_serve_is_refused(fitted_model, sampler, more, words):
+    with pytest.raises(ValueError, match=words):
+        fitted_model.sample(3, sampler=sampler, **more)

@@ -104,6 +104,42 @@ def test_annealed_chains_find_the_shares_that_langevin_chains_do_not(tmp_path):
     assert abs(float(share["and Metropolis-adjusted"]) - 0.8) < 0.02
 
 
+def test_only_unadjusted_chains_are_biased_by_their_step_size(tmp_path):
+    text = printed("plot_mala", tmp_path)
+    pattern = rf"^(.*), (ULA|MALA), step size {NUMBER}: {NUMBER} ± {NUMBER} +truth +{NUMBER}(.*)$"
+    rows = re.findall(pattern, text, re.MULTILINE)
+    assert len(rows) + text.count("nan ± nan") == 20
+    for law, kind, *numbers, lost in rows:
+        step_size, value, error, truth = map(float, numbers)
+        expected = truth if kind == "MALA" else truth / (1 - step_size / 2) if law == "the normal law" else None
+        assert expected is None or abs(value - expected) < 5 * error + 0.005
+        assert not (kind == "MALA" and lost)
+    assert "100% of the chains lost" in text
+    assert float(re.search(rf"warm-up finds .* acceptance {NUMBER}", text)[1]) == pytest.approx(0.574, abs=0.06)
+
+
+def test_jumps_find_all_patterns_of_a_hurdle_law_and_langevin_steps_alone_do_not(tmp_path):
+    text = printed("plot_jump", tmp_path)
+    away = {
+        name: float(value)
+        for name, value in re.findall(rf"^(.*): total variation of the patterns {NUMBER}", text, re.M)
+    }
+    assert list(away) == ["ULA", "MALA", "MALA and Jump"]
+    assert away["MALA and Jump"] <= 0.02 and min(away["ULA"], away["MALA"]) > 0.9
+    assert "!" not in text  # no doubts
+
+
+def test_what_is_missing_is_drawn_from_what_is_there(tmp_path):
+    text = printed("plot_imputation", tmp_path)
+    zeros, drawn = map(float, re.search(rf"removed: {NUMBER} of them 0, of those drawn {NUMBER}", text).groups())
+    assert abs(zeros - drawn) < 0.03
+    ours, alone = map(float, re.search(rf"Brier score of zero: {NUMBER}, .* alone {NUMBER}", text).groups())
+    assert ours < 0.9 * alone
+    inpatient = re.findall(rf"inpatient .*: outpatient 0 with probability {NUMBER}, mean {NUMBER}$", text, re.MULTILINE)
+    (share, mean), (share_stay, mean_stay) = (tuple(float(v.replace(",", "")) for v in row) for row in inpatient)
+    assert share_stay < 0.5 * share and mean_stay > 2 * mean
+
+
 def test_an_example_draws_where_it_is_told(tmp_path):
     path = tmp_path / "elsewhere" / "picture.png"
     path.parent.mkdir()

@@ -1,9 +1,12 @@
 """`sample`: what a person calls."""
 
+import warnings
+
 import arviz
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 from scipy.stats import beta, expon, gamma
@@ -12,7 +15,8 @@ from test_fit import compilations
 
 import ptilde
 from ptilde import Interval, Positive, Real
-from ptilde.samplers import Mala, Ula
+from ptilde.samplers import Density, Field, Mala, Ula
+from ptilde.sampling import _curl
 
 
 class Normal(eqx.Module):
@@ -87,6 +91,14 @@ def test_a_second_run_compiles_nothing():
     assert compilations(again) == 0
 
 
+def test_the_same_function_compiles_nothing_again_and_another_one_does():
+    normal = lambda scale: lambda x: -0.5 * x @ x / scale  # noqa: E731
+    one, options = normal(2.0), {"num_steps": 50, "warmup": 60}
+    ptilde.sample(one, np.zeros(2), **options)
+    assert compilations(lambda: ptilde.sample(one, np.ones(2), sampler=Mala(0.3), key=1, **options)) == 0
+    assert compilations(lambda: ptilde.sample(normal(2.0), np.ones(2), **options)) > 0
+
+
 def test_the_same_key_gives_the_same_chains():
     one, two, other = (ptilde.sample(NARROW, np.zeros(2), num_steps=20, warmup=20, key=key) for key in (3, 3, 4))
     np.testing.assert_array_equal(one.x, two.x)
@@ -100,9 +112,98 @@ def test_chains_that_have_not_mixed_warn_and_say_why():
     assert "! R-hat" in chains.summary()
 
 
-def test_a_density_that_has_no_integral_is_not_trusted():
-    with pytest.warns(ConvergenceWarning):
-        ptilde.sample(lambda x: 0.5 * x @ x, np.ones(2), num_steps=200, warmup=200)
+ENDLESS = {
+    "flat": lambda x: 0 * x[0],
+    "of the wrong sign": lambda x: 0.5 * x @ x,
+    "a slope in one column": lambda x: x[0] - 0.5 * x[1] ** 2,
+    "falling too slowly": lambda x: -0.75 * jnp.log1p(x @ x),
+}
+ENDING = {
+    "Cauchy": lambda x: -jnp.sum(jnp.log1p(x**2)),
+    "a funnel": lambda x: -0.5 * x[0] ** 2 - 0.5 * x[1] ** 2 * jnp.exp(-2 * x[0]) - x[0],
+    "a box": lambda x: jnp.where(jnp.all(jnp.abs(x) < 3), 0.0, -jnp.inf),
+    "a wide normal seen from within": lambda x: -0.5 * x @ x / 1e12,
+    "beside a mode far away": lambda x: -jnp.logaddexp(0.5 * x @ x, 0.5 * (x - 1e4) @ (x - 1e4)),
+}
+
+
+class Chosen(eqx.Module):
+    """One of these log densities, or its score; all are one program."""
+
+    which: jax.Array
+    bare: bool = eqx.field(static=True)
+
+    @classmethod
+    def named(cls, name, bare=False):
+        return cls(jnp.asarray([*ENDLESS, *ENDING].index(name)), bare)
+
+    def log_q(self, x):
+        return jax.lax.switch(self.which, [*ENDLESS.values(), *ENDING.values()], x)
+
+    def __call__(self, x):
+        return jax.grad(self.log_q)(x) if self.bare else self.log_q(x)
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["density", "score"])
+@pytest.mark.parametrize("name", ENDLESS)
+def test_chains_without_end_are_told_in_words(name, bare):  # breaks it: rays of draws without those of the axes
+    with pytest.warns(ConvergenceWarning, match="log q does not fall.*: chains move away without end. Check its sign"):
+        chains = ptilde.sample(Chosen.named(name, bare), np.ones(2), num_steps=20, warmup=0)
+    assert chains.endless and "without end" in chains.summary()
+
+
+def test_chains_without_end_are_told_after_warm_up_and_on_half_lines():
+    assert ptilde.sample(ENDLESS["flat"], np.ones(2), num_steps=50, warmup=100).endless
+    assert ptilde.sample(lambda x: 0 * x[0], [1.0], support=Positive(), num_steps=50, warmup=200).endless
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_what_has_an_integral_is_not_called_endless(name):
+    assert not ptilde.sample(Chosen.named(name), np.ones(2), num_steps=20, warmup=0).endless
+
+
+class Turning(eqx.Module):
+    """The score of a normal law, and a rotation about its centre."""
+
+    precision: jax.Array
+    turn: jax.Array
+
+    def __call__(self, x):
+        return -self.precision @ x + self.turn * jnp.array([x[1], -x[0]])
+
+
+def test_the_antisymmetric_share_of_a_jacobian_is_measured_and_warned_of():
+    def curl(precision, turn):
+        score = Turning(jnp.asarray(precision, jnp.float32), jnp.asarray(turn))
+        return ptilde.sample(score, np.ones(2), num_steps=50, warmup=60)
+
+    narrow = curl(NARROW.precision, 0.0)
+    assert narrow.curl < 1e-5 and not any("gradient" in doubt for doubt in narrow.doubts())
+    with pytest.warns(
+        ConvergenceWarning, match=r"the score is no gradient, so no density has it: 0\.[23].* of its Jacobian"
+    ):
+        turning = curl(np.eye(2), 0.3)  # the preconditioner is near the identity, in which it is 0.3/√1.09
+    np.testing.assert_allclose(turning.curl, 0.3 / np.sqrt(1.09), rtol=0.15)
+    assert ptilde.sample(NARROW, np.zeros(2), num_steps=50, warmup=60).curl is None
+
+
+def test_the_antisymmetric_share_is_free_of_units():
+    score, units = Turning(jnp.eye(2), jnp.asarray(0.5)), np.array([1e-3, 1e4])
+    scaled = lambda x: score(x / units) / units  # noqa: E731
+    found = _curl(Field(scaled), jnp.asarray(np.ones((4, 8, 2)) * units), jnp.asarray(units), jr.key(0))
+    np.testing.assert_allclose(found, 0.5 / np.sqrt(1.25), rtol=0.1)
+
+
+def test_a_score_that_cannot_be_differentiated_is_drawn_all_the_same():
+    score = lambda x: jax.pure_callback(lambda x: -x, x, x, vmap_method="expand_dims")  # noqa: E731
+    assert ptilde.sample(score, np.ones(2), num_steps=20, warmup=0).curl is None
+
+
+def test_scores_made_by_grad_bring_no_warning_of_equinox():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Field(jax.grad(NARROW))
+        Density(jax.jit(NARROW))
 
 
 def test_what_was_estimated_in_double_precision_is_drawn_in_single():

@@ -25,6 +25,7 @@ __all__ = [
     "fit",
     "inference",
     "load",
+    "log_normalizer",
     "losses",
     "models",
     "sample",
@@ -37,6 +38,7 @@ _HOMES = {
     **dict.fromkeys(_KINDS, "ptilde.tabular.schema"),
     **dict.fromkeys(("DataError", "ModelFileError"), "ptilde._validate"),
     "estimate": "ptilde.inference",
+    "log_normalizer": "ptilde.normalizer",
     "sample": "ptilde.sampling",
 }
 _SUBMODULES = frozenset({"datasets", "diagnostics", "fit", "inference", "losses", "models", "samplers"})
@@ -46,6 +48,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from ptilde._validate import DataError, ModelFileError
     from ptilde.estimators import ScoreDensity, load
     from ptilde.inference import estimate
+    from ptilde.normalizer import log_normalizer
     from ptilde.sampling import sample
     from ptilde.tabular.schema import Categorical, Count, Interval, Positive, Real, Schema, SemiContinuous
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ptilde.models import NoiseConditionalDensity, Stratum, TriangularMap
 from ptilde.normalizer import importance
-from ptilde.samplers import ProbabilityFlow
+from ptilde.samplers import NoiseSampler, ProbabilityFlow
 from ptilde.strata import MOST_ROTATION, Base, Gaussian, Layout
 
 BLOCK = 1024
@@ -61,9 +61,28 @@ class AmountDensity(eqx.Module):
         """(n, d) gradient of the log density; 0 where a column is not in its body."""
         return self._rows(_gradient, state, z)
 
-    def sample(self, state: NDArray[np.int32], key: PRNGKeyArray) -> NDArray[np.float64]:
-        """(n, d) amounts given states (n, K)."""
-        return self._rows(_draw, state, row_keys(key, len(state)))
+    def sample(
+        self, state: NDArray[np.int32], key: PRNGKeyArray, sampler: NoiseSampler | None = None
+    ) -> NDArray[np.float64]:
+        """(n, d) amounts given states (n, K).
+
+        Args:
+            state: of the rows.
+            key: of all randomness.
+            sampler: what takes draws of the Gaussian from the largest noise level to the least; `ProbabilityFlow()` if
+                None.
+
+        Raises:
+            ValueError: if a sampler that was given leaves the finite numbers.
+        """
+        drawn = self._rows(partial(_draw, sampler or ProbabilityFlow()), state, row_keys(key, len(state)))
+        astray = ~np.isfinite(drawn).all(1)
+        if sampler is not None and astray.any():
+            raise ValueError(
+                f"`sampler` must keep draws finite; got other values in {astray.sum()} of {len(drawn)} rows. Give it "
+                "more or shorter steps, or accept/reject."
+            )
+        return drawn
 
     def log_ratio(self, state: NDArray[np.int32], key: PRNGKeyArray) -> NDArray[np.float64]:
         """(n,) log of one-pass density over true density at rows drawn by the flow: its exponential has mean Z."""
@@ -195,11 +214,12 @@ def _flow_density(law: _Law, pattern: Array, tokens: Array, z: Array, keys: Arra
 
 
 @eqx.filter_jit
-def _draw(law: _Law, pattern: Array, tokens: Array, keys: Array) -> Array:
+def _draw(sampler: NoiseSampler, law: _Law, pattern: Array, tokens: Array, keys: Array) -> Array:
     def one(pattern: Array, tokens: Array, key: Array) -> Array:
         log_density, stratum = law.at(pattern, tokens)
-        start = stratum.draw(jnp.exp(law.levels[1]), jr.normal(key, stratum.active.shape))
-        return stratum.active * ProbabilityFlow()(log_density, start, *law.levels)
+        low, high = law.levels
+        start = stratum.draw(jnp.exp(high), jr.normal(key, stratum.active.shape))
+        return stratum.active * sampler(log_density, start, low, high, jr.fold_in(key, 1))
 
     return law.inverse(tokens, jax.vmap(one)(pattern, tokens, keys))
 

@@ -16,6 +16,7 @@ from ptilde._arguments import seed_of, weights_of
 from ptilde.conditional import Completion
 from ptilde.fit import Event, Printer, together
 from ptilde.normalizer import LogNormalizer, importance
+from ptilde.samplers import NoiseSampler
 from ptilde.strata import Layout
 from ptilde.tabular.encoder import Encoder, Rows
 from ptilde.tabular.frames import Table, filled, frame_like, open_table
@@ -148,6 +149,7 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         random_state: Any = None,
         given: Any = None,
         log_weight: Callable[[Any], ArrayLike] | None = None,
+        sampler: NoiseSampler | None = None,
     ) -> Any:
         """Draw rows: the same kind of table, column order and types as was fitted; atoms are exact.
 
@@ -158,6 +160,8 @@ class ScoreDensity(DensityMixin, BaseEstimator):
                 drawn from their law given the rest.
             log_weight: rows (a table) ↦ (n,) log w, or true and false, to draw from the density times w: rows whose
                 total exceeds a limit, an Esscher transform, or p^(1/T) with `(1 / T - 1) * score_samples(rows)`.
+            sampler: of amounts from the noise-conditional density, such as `samplers.PredictorCorrector()`;
+                `samplers.ProbabilityFlow()` if None. With `given` or `log_weight` a chain draws, and there is none.
 
         Raises:
             DataError: if a given value has no probability.
@@ -165,17 +169,23 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         _validate.whole("n_samples", n_samples, 1)
+        if sampler is not None and (given is not None or log_weight is not None):
+            raise ValueError("`sampler` must be None with `given` or `log_weight`; leave one of them out.")
+        if not isinstance(sampler, NoiseSampler | None):
+            raise ValueError(
+                f"`sampler` must be a ProbabilityFlow, PredictorCorrector or Annealed; got {type(sampler).__name__}."
+            )
         key, n = self._key("sample", random_state), int(n_samples)
         weight = None if log_weight is None else lambda columns: log_weight(frame_like(self._template, columns))
         if given is not None:
-            columns = self._given(given)
+            columns = self.schema_.check(open_table(given), holes=True, absent=True)
             drawn = self._completion().fill({k: np.repeat(v, n) for k, v in columns.items()}, key, log_weight=weight)
         elif weight is not None:
             drawn = self._completion().draw(n, key, weight)
         else:
             states, amounts = jr.split(key)
             state = self._joint.draw_states(n, states)
-            drawn = self._encoder.decode(state, self._joint.draw_amounts(state, amounts))
+            drawn = self._encoder.decode(state, self._joint.draw_amounts(state, amounts, sampler))
         return frame_like(self._template, drawn)
 
     def impute(self, X: Any, n_draws: int | None = None, random_state: Any = None) -> Any:
@@ -258,12 +268,6 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         columns = self.schema_.check(self._open(X, reset=False))
         return columns, self._encoder.encode(columns)
-
-    def _given(self, given: Any) -> dict[str, NDArray[Any]]:
-        """The columns of a table that has only some of them, empty where it has not."""
-        table = open_table(given)
-        rest = {name: np.full(table.num_rows, np.nan) for name in self.schema_.columns if name not in table.columns}
-        return self.schema_.check(table._replace(columns=table.columns | rest), holes=True)
 
     def _completion(self) -> Completion:
         """What draws from conditional laws, made once for a fit."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from numpy.typing import NDArray
 
 from ptilde.amounts import AmountDensity, in_blocks, row_keys
+from ptilde.samplers import NoiseSampler
 from ptilde.tabular.states import StateDensity
 
 
@@ -48,9 +49,11 @@ class JointDensity(eqx.Module):
             return np.zeros((n, 0), np.int32)
         return in_blocks(partial(_draw_states, self.states), n, row_keys(key, n)).astype(np.int32)
 
-    def draw_amounts(self, state: NDArray[np.int32], key: PRNGKeyArray) -> NDArray[np.float64]:
-        """(n, d) amounts given states (n, K)."""
-        return self.amounts.sample(state, key) if self.amounts else np.zeros((len(state), 0))
+    def draw_amounts(
+        self, state: NDArray[np.int32], key: PRNGKeyArray, sampler: NoiseSampler | None = None
+    ) -> NDArray[np.float64]:
+        """(n, d) amounts given states (n, K), by a sampler of noise-conditional densities; as ever if None."""
+        return self.amounts.sample(state, key, sampler) if self.amounts else np.zeros((len(state), 0))
 
     def log_ratio(self, n: int, key: PRNGKeyArray) -> NDArray[np.float64]:
         """(n,) log of one-pass density over true density at rows drawn by the flow: its exponential has mean Z."""

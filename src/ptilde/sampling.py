@@ -15,18 +15,23 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from ptilde import _validate
-from ptilde._typing import LogDensity
+from ptilde._typing import LogDensity, Point, Scalar, Score
 from ptilde.samplers import Chains, Column, Density, Field, Jump, Mala
 from ptilde.samplers.base import Sampler, begin, run, warm_up
+from ptilde.samplers.langevin import along
 from ptilde.tabular.kinds import Categorical, Count, Kind, on_atom
 from ptilde.tabular.points import atoms_of, ends_of
 
 DENSE = 50  # columns up to which the preconditioner is a full matrix
+FAR = 1e15  # where squares in float32 are near their end
+RAYS = (2.0, 1e1, 1e3, 1e6, 1e9)  # times the distance of a draw from the middle
+PLACES = 32  # draws at which the target is looked at
+PROBES = 32  # pairs of directions at each of them, for the curl of a score
 
 
 def sample(
@@ -43,12 +48,15 @@ def sample(
 ) -> Chains:
     """Draw from a density by Markov chains.
 
+    A second run compiles nothing if only numbers differ: in x0, in the sampler's step size, in the arrays of a log q
+    that is an `eqx.Module`. Another function is another program, even if it does the same; so is a longer run.
+
     Args:
         log_q: x ↦ log q(x), up to a constant; or a score, x ↦ ∇ log q(x) of shape (d,), for which accept/reject is
             approximate.
         x0: where chains start: (d,) for all, or (chain, d).
-        sampler: of the bodies; `samplers.Mala()` if None. Warm-up finds its step size and its preconditioner, a full
-            matrix up to 50 columns.
+        sampler: of the bodies, such as `samplers.Nuts()`; `samplers.Mala()` if None. Warm-up finds its step size and
+            its preconditioner, a full matrix up to 50 columns.
         support: a kind for each column, or one for all; all real if None. `SemiContinuous` columns are exactly on an
             atom or in their body, `Categorical` ones are on a category (a number), `Count` ones 0, 1, 2, ...
         num_steps: draws of each chain that are kept.
@@ -89,10 +97,14 @@ def sample(
         scale=None if chosen.scale is None else np.asarray(chosen.scale),
         names=tuple(f"x{j}" for j in range(start.shape[1])),
         exact=not bare and chosen.goal is not None,
+        curl=_curl(target, kept.x, chosen.scale, jr.fold_in(key, 2)) if bare else None,
+        endless=_endless(target, chosen, kept.x),
     )
     if chains.doubts():
         doubts = "; ".join(chains.doubts())
         cure = "Draw more (`num_steps`, `warmup`), or start chains elsewhere (`x0`)."
+        if chains.endless:
+            cure = "Check its sign; if it ends somewhere, say where (`support`)."
         warnings.warn(f"The chains are not to be trusted yet: {doubts}. {cure}", ConvergenceWarning, stacklevel=2)
     return chains
 
@@ -200,6 +212,69 @@ def _refuse_undefined_atoms(log_q: LogDensity, kinds: Sequence[Kind], start: NDA
 @eqx.filter_jit
 def _values(log_q: LogDensity, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     return jax.vmap(log_q)(x)
+
+
+def _few(x: Float[Array, "draw chain d"]) -> Float[Array, "place d"]:
+    rows = x.reshape(-1, x.shape[-1])
+    return rows[np.linspace(0, len(rows) - 1, PLACES).astype(int)]
+
+
+def _endless(target: Any, sampler: Any, x: Float[Array, "draw chain d"]) -> bool:
+    """Whether chains have left the numbers, or log q does not lead them back."""
+    if not jnp.max(jnp.abs(x)) < FAR:  # NaN, too
+        return True
+    if isinstance(sampler, Jump):
+        return False
+    rays, axes = _open(target, _few(x))
+    return float(jnp.mean(rays)) >= 0.25 or bool(jnp.any(axes))
+
+
+@eqx.filter_jit
+def _open(target: Any, x: Float[Array, "n d"]) -> tuple[Bool[Array, " n"], Bool[Array, " 2*d"]]:
+    r"""Along which rays q has no integral, at any distance: of those through draws, and of the axes.
+
+    On the ray $m + rv$ its mass has one if $r^k q$ falls, $\frac{d \log q}{d \log r} < -k$, far out; with all nearby
+    rays, k = d, by itself, k = 1.
+    """
+    middle = jnp.mean(x, 0)
+    spread = jnp.diag(jnp.std(x, 0))
+
+    def falls(v: Point, r: Array, k: int) -> Array:
+        there = target.at(middle + r * v)
+        return ~(r * jnp.vdot(there.score, v) > -k) | ~(there.log_q > -jnp.inf)
+
+    def is_open(v: Point, k: int) -> Array:
+        return jnp.any(v != 0) & ~jnp.any(jax.vmap(lambda r: falls(v, r, k))(jnp.asarray(RAYS, x.dtype)))
+
+    rays = jax.vmap(lambda v: is_open(v, x.shape[1]))(x - middle)
+    return rays, jax.vmap(lambda v: is_open(v, 1))(jnp.concatenate([spread, -spread]))
+
+
+def _curl(field: Field, x: Float[Array, "draw chain d"], scale: Any, key: PRNGKeyArray) -> float | None:
+    """How much of the field's Jacobian is antisymmetric, at a few of the draws; None if it cannot be differentiated."""
+    try:
+        share = float(_antisymmetric(field.score, _few(x), scale, key))
+    except (TypeError, ValueError, NotImplementedError):  # as JAX has it of callbacks and of rules for one direction
+        return None
+    return share if np.isfinite(share) else None
+
+
+@eqx.filter_jit
+def _antisymmetric(score: Score, x: Float[Array, "n d"], scale: Any, key: PRNGKeyArray) -> Scalar:
+    r"""$\|J - J^\top\|_F / 2\|J\|_F$ of the Jacobian in units of the preconditioner, by random u and v.
+
+    With $a = u^\top Jv$ and $b = v^\top Ju$ it is the root of $\sum (a - b)^2 / 2\sum (a^2 + b^2)$.
+    """
+
+    def products(x: Point, key: PRNGKeyArray) -> Float[Array, "2 probe"]:
+        _, jacobian = jax.linearize(score, x)
+        u, v = jax.vmap(jax.vmap(lambda w: along(scale, w)))(jr.normal(key, (2, PROBES, x.size), x.dtype))
+        product = jax.vmap(lambda u, v: jnp.vdot(u, jacobian(v)))
+        return jnp.stack([product(u, v), product(v, u)])
+
+    a, b = jnp.moveaxis(jax.vmap(products)(x, jr.split(key, len(x))), 1, 0)
+    size = jnp.sum(a**2 + b**2)
+    return jnp.sqrt(jnp.sum((a - b) ** 2) / jnp.where(size > 0, 2 * size, 1.0))
 
 
 def _warmed(sampler: Any, target: Any, states: Any, key: PRNGKeyArray, num_steps: int) -> tuple[Any, Any]:

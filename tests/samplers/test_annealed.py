@@ -10,8 +10,9 @@ from scipy.spatial.distance import pdist
 from scipy.stats import chi2, kstest, norm
 
 from ptilde.samplers import Annealed, Density, Info, Mala, Ula, annealed
-from ptilde.samplers.annealed import excess, least_excess, longest_step, overlap, variance_after, widest_ratio
 from ptilde.samplers.base import State, run
+from ptilde.samplers.ladder import excess, least_excess, longest_step, overlap, variance_after, widest_ratio
+from ptilde.samplers.levels import Level, Levels
 
 FALSE_ALARM = 1e-5
 WEIGHTS, CENTRES = np.array([0.2, 0.8]), np.array([[-5.0, -5.0], [5.0, 5.0]])
@@ -50,7 +51,7 @@ def double_precision():
 def test_one_level_is_langevin_dynamics_there(adjusted, kind):
     toy, x0, key = Toy(), jnp.asarray(toy_rows(7, 0)), jr.key(1)
     ends = Annealed([2.0], 0.9, 30, adjusted=adjusted, denoise=False).draw(toy, x0, key)
-    target = Density(annealed._Level(toy, jnp.log(jnp.asarray(2.0))))
+    target = Density(Level(toy, jnp.log(jnp.asarray(2.0))))
     sampler = kind(0.9)
     states = jax.vmap(sampler.init, (None, 0))(target, x0)
     np.testing.assert_array_equal(ends, run(sampler, target, states, key, jnp.asarray(0), 1, 30)[0].x)
@@ -76,7 +77,7 @@ def test_adjusted_chains_go_on_from_one_level_at_the_next():
     toy, x, key, sigmas = Toy(), jnp.asarray(toy_rows(3, 0)), jr.key(1), [8.0, 3.0]
     ends = Annealed(sigmas, 4.0, 5, adjusted=True).draw(toy, x, key)
     for i, sigma in enumerate(sigmas):
-        target, sampler = Density(annealed._Level(toy, jnp.log(sigma))), Mala(4.0 * sigma**2 / 3.0**2)
+        target, sampler = Density(Level(toy, jnp.log(sigma))), Mala(4.0 * sigma**2 / 3.0**2)
         states = jax.vmap(target.at)(x)
         x = run(sampler, target, states, key, jnp.asarray(5 * i), 1, 5)[0].x
     np.testing.assert_allclose(ends, x + 9 * jax.vmap(eqx.filter_grad(toy), (0, None))(x, np.log(3.0)), rtol=1e-12)
@@ -98,6 +99,18 @@ def test_the_variance_at_the_end_is_that_of_the_autoregression():
     assert surprise(h * 0.5**2) > FALSE_ALARM
     assert surprise(1.1 * h * 0.5**2) < FALSE_ALARM
     assert surprise(0.5 * h * 0.5**2) < FALSE_ALARM  # the step in the convention of 2019
+
+
+def test_columns_much_wider_than_the_last_noise_end_too_wide_by_what_chains_lag_behind():
+    """dV/dσ² = hN(V − 1 − σ²) for V of a column of variance 1, where σ is small: V = 1 + σ² + 1/(hN)."""
+    h, sigmas, n = 0.1, np.geomspace(3.0, 0.05, 400), 50_000
+    lag = np.log(sigmas[0] / sigmas[-1]) / (h * len(sigmas))
+    x0 = np.sqrt(1 + sigmas[0] ** 2) * np.random.default_rng(0).standard_normal((n, 1))
+    target = lambda x, level: -x / (1 + jnp.exp(2 * level))  # noqa: E731
+    ends = Annealed(sigmas, h * sigmas[-1] ** 2, 1, denoise=False).draw(target, x0, jr.key(5))
+    np.testing.assert_allclose(
+        np.var(ends) - 1 - sigmas[-1] ** 2, lag, rtol=0.25
+    )  # 0.102; its Monte Carlo error is 0.007
 
 
 def test_at_one_level_chains_settle_where_the_stationary_variance_says():
@@ -172,7 +185,7 @@ def test_the_variance_rule_is_the_recursion_and_has_the_published_step():
 
 def test_the_adjusted_step_is_accepted_with_the_probability_that_mala_aims_at():
     d, n = 50, 4000
-    target = Density(annealed._Level(lambda x, _: -0.5 * x @ x, jnp.zeros(())))
+    target = Density(Level(lambda x, _: -0.5 * x @ x, jnp.zeros(())))
     states = jax.vmap(target.at)(jr.normal(jr.key(0), (n, d)))
     for share, low, high in ((1.0, 0.55, 0.60), (1.1, 0.0, 0.54), (0.9, 0.61, 1.0)):  # its Monte Carlo error is 0.006
         step = Mala(share * longest_step(d)).step
@@ -212,6 +225,38 @@ def test_a_chain_evaluates_the_target_as_often_as_it_says(adjusted):
     sampler.draw(counted, np.ones((1, 2)), jr.key(0)).block_until_ready()
     jax.effects_barrier()
     assert len(calls) == sampler.num_score_calls == (15 if adjusted else 13)
+
+
+@eqx.filter_jit
+def carried(sampler, x, low, high, key):
+    return sampler(Toy(), x, low, high, key)
+
+
+@eqx.filter_jit
+def through_its_levels(sampler, x, key):
+    log_sigmas = jnp.log(sampler.sigmas)
+    return annealed._descended(sampler, Levels(Toy(), Density), log_sigmas, x, lambda t: jr.fold_in(key, t)).x
+
+
+@pytest.mark.parametrize("adjusted", [False, True])
+def test_carried_between_other_levels_it_is_the_ladder_stretched_to_them(adjusted):
+    ladder, low, high = Annealed([8.0, 3.0, 0.5], 0.01, 4, adjusted=adjusted), 0.1, 20.0
+    share = np.log(3.0 / 0.5) / np.log(8.0 / 0.5)
+    stretched = Annealed([high, low * (high / low) ** share, low], 0.01 * (low / 0.5) ** 2, 4, adjusted)
+    x, ends, key = jnp.asarray(toy_rows(1, 0, high)[0]), jnp.log(jnp.array([low, high])), jr.key(4)
+    end = carried(ladder, x, *ends, key)
+    np.testing.assert_allclose(end, through_its_levels(stretched, x, key), rtol=1e-9)
+    assert not np.allclose(end, through_its_levels(ladder, x, key))
+    alone = carried(Annealed([7.0], 0.3 * 7.0**2, 4, adjusted), x, *ends, key)
+    np.testing.assert_allclose(alone, through_its_levels(Annealed([low], 0.3 * low**2, 4, adjusted), x, key), rtol=1e-9)
+
+
+def test_a_ladder_between_given_levels_is_that_of_data_with_these():
+    x = toy_rows(500, 2)
+    fitted = Annealed.fitted(x, 300, adjusted=True)
+    given = Annealed.between(pdist(x).max(), x.std(axis=0).min() / 25, 2, 300, adjusted=True)
+    np.testing.assert_array_equal(fitted.sigmas, given.sigmas)
+    assert (fitted.step_size, fitted.num_steps) == (given.step_size, given.num_steps)
 
 
 @pytest.mark.parametrize("adjusted", [False, True])
@@ -292,6 +337,9 @@ def test_on_the_toy_of_2019_a_ladder_by_the_rules_finds_the_modes_in_their_share
         (lambda: Annealed.fitted(np.ones(3)), "`x` must be rows of data, (n, d) with at least two; got shape (3,)."),
         (lambda: Annealed.fitted([[1.0], [np.nan]]), "`x` must be finite; got nan in row 1, column 0."),
         (lambda: Annealed.fitted([[1.0, 2.0], [0.0, 2.0]]), "column 1 is constant. Leave it out."),
+        (lambda: Annealed.between(1.0, 2.0, 3), "`high` must be at least 2.0; got 1.0."),
+        (lambda: Annealed.between(1.0, 0.0, 3), "`low` must be positive and finite; got 0.0."),
+        (lambda: Annealed.between(1.0, 0.5, 0), "`dim` must be at least 1; got 0."),
         (lambda: Annealed.fitted([[1.0], [0.0]], 3), "`num_score_calls` must be at least 6, one step at each of 5"),
         (lambda: Annealed.fitted([[1.0], [0.0]], 2.5), "`num_score_calls` must be a whole number; got 2.5."),
         (lambda: Annealed.fitted([[1.0], [0.0]], sigma_min=2.0), "must be below the largest distance of two rows, 1;"),

@@ -143,6 +143,51 @@ def test_a_field_that_breaks_down_gives_nan_and_no_exception():
     assert np.isnan(value).all() and np.isnan(error).all()
 
 
-def test_a_flow_without_steps_is_refused():
-    with pytest.raises(ValueError, match="`num_steps` must be at least 1; got 0"):
-        ProbabilityFlow(0)
+@eqx.filter_jit
+def ends(flow, target, x):
+    return jax.vmap(lambda x: flow.with_error(target, x, LOW, HIGH))(x)
+
+
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-6])
+def test_adaptive_draws_of_a_gaussian_are_carried_by_the_exact_linear_map(tolerance):
+    base, x = stratum([1, 1, 1]), 20 * np.random.default_rng(0).normal(size=(50, 3))
+    factors = np.sqrt((base.eigenvalues + np.exp(2 * LOW)) / (base.eigenvalues + np.exp(2 * HIGH)))
+    exact = MEAN + (factors * ((x - MEAN) @ base.rotation)) @ base.rotation.T
+    end, error = ends(ProbabilityFlow(None, tolerance), gaussian(base), jnp.asarray(x))
+    off = np.linalg.norm(end - exact, axis=1)
+    assert off.max() < 10 * tolerance
+    assert np.mean(off <= error) > 0.9 and np.median(error) < 100 * tolerance
+    assert np.linalg.norm(ends(ProbabilityFlow(8), gaussian(base), x)[0] - exact, axis=1).min() > 10 * tolerance
+
+
+def test_the_schemes_error_is_estimated_by_half_the_steps():
+    model, x = mixture(**LAW), 20 * jnp.asarray(np.random.default_rng(0).normal(size=(100, 2)))
+    exact, _ = ends(ProbabilityFlow(None, 1e-9), model, x)
+    end, error = ends(ProbabilityFlow(64), model, x)
+    off = np.linalg.norm(end - exact, axis=1)
+    assert np.mean(off <= error) > 0.95
+    np.testing.assert_allclose(np.median(error / off), 3, rtol=0.2)  # of order 2: (2² - 1) times the error
+
+
+@pytest.mark.parametrize("flow", [ProbabilityFlow(), ProbabilityFlow(None)], ids=["fixed", "adaptive"])
+def test_a_score_is_as_good_as_its_log_density(flow):
+    model, x = mixture(**LAW), jnp.array([[12.0, -3.0]])
+    np.testing.assert_allclose(ends(flow, jax.grad(model), x)[0], ends(flow, model, x)[0], rtol=1e-12)
+
+
+def test_an_adaptive_draw_of_a_field_that_breaks_down_is_nan():
+    broken = lambda x, level: jnp.sum(jnp.sqrt(x - 1e3))  # noqa: E731
+    assert np.isnan(ends(ProbabilityFlow(None), broken, jnp.ones((1, 2)))[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "message"),
+    [
+        ({"num_steps": 0}, "`num_steps` must be at least 1; got 0"),
+        ({"num_steps": 2.5}, "`num_steps` must be a whole number; got 2.5"),
+        ({"tolerance": 0.0}, "`tolerance` must be positive and finite; got 0.0"),
+    ],
+)
+def test_hyperparameters_that_mean_nothing_are_refused(hyperparameters, message):
+    with pytest.raises(ValueError, match=message):
+        ProbabilityFlow(**hyperparameters)

@@ -16,7 +16,7 @@ from ptilde.conditional.chain import Cells, Drawn, LogWeight, redraw, reweighted
 from ptilde.conditional.proposal import Proposal
 from ptilde.joint import JointDensity
 from ptilde.strata import Layout
-from ptilde.tabular.encoder import Encoder
+from ptilde.tabular.encoder import Encoder, refuse_outside
 from ptilde.tabular.kinds import empty
 
 Columns = Mapping[str, NDArray[Any]]
@@ -59,7 +59,8 @@ class Completion:
             log_weight: of columns, the log of w.
         """
         free = np.stack([empty(table[column.name]) for column in self.encoder.columns], axis=1)
-        self._refuse_outside(table, free)
+        for j, column in enumerate(self.encoder.columns):
+            refuse_outside(column, table[column.name], ~free[:, j])
         rows = self.encoder.encode(table)
         proposal = eqx.tree_at(lambda p: p.allowed, self.proposal, self._present()) if present else self.proposal
         some = np.flatnonzero(free.any(1))
@@ -132,17 +133,6 @@ class Completion:
             return value
 
         return of_rows
-
-    def _refuse_outside(self, table: Columns, free: NDArray[np.bool_]) -> None:
-        for j, column in enumerate(self.encoder.columns):
-            outside = (column.tokens(table[column.name]) < 0) & ~free[:, j]
-            if outside.any():
-                row = int(np.argmax(outside))
-                raise DataError(
-                    f"Column {column.name!r} must hold values that its kind {column.kind!r} holds possible; "
-                    f"got {np.asarray(table[column.name][row]).item()!r} in row {row} ({outside.sum()} such rows). "
-                    "Correct the value, or leave its cell empty."
-                )
 
 
 def _tell_still(drawn: Drawn) -> None:

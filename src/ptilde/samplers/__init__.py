@@ -8,9 +8,12 @@ from ptilde.samplers.annealed import Annealed  # noqa: E402
 from ptilde.samplers.base import Density, Field, Info, State  # noqa: E402
 from ptilde.samplers.chains import Chains  # noqa: E402
 from ptilde.samplers.columns import Column  # noqa: E402
+from ptilde.samplers.corrector import NoiseSampler, PredictorCorrector  # noqa: E402
 from ptilde.samplers.diffusion import ProbabilityFlow  # noqa: E402
+from ptilde.samplers.external import Hmc, Nuts  # noqa: E402
 from ptilde.samplers.jump import Jump  # noqa: E402
 from ptilde.samplers.langevin import Mala, Ula  # noqa: E402
+from ptilde.samplers.smc import TemperedSmc  # noqa: E402
 
 __all__ = [
     "Annealed",
@@ -18,10 +21,15 @@ __all__ = [
     "Column",
     "Density",
     "Field",
+    "Hmc",
     "Info",
     "Jump",
     "Mala",
+    "NoiseSampler",
+    "Nuts",
+    "PredictorCorrector",
     "ProbabilityFlow",
     "State",
+    "TemperedSmc",
     "Ula",
 ]

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ptilde._typing import LogDensity, Point, Scalar, Score
@@ -40,10 +41,18 @@ class Info(NamedTuple):
     diverged: Bool[Array, ""]
 
 
+def _called(function: Any) -> Any:
+    """A Module as it is; of a function what calls it, as Equinox warns of fields that are what `jax.grad` returns."""
+    return Partial(function) if jax.tree.structure(function) == jax.tree.structure(0) else function
+
+
 class Density(eqx.Module):
     """A target given by its log density, up to a constant: accept/reject is exact."""
 
     log_q: LogDensity
+
+    def __init__(self, log_q: LogDensity) -> None:
+        self.log_q = _called(log_q)
 
     def at(self, x: Point) -> State:
         """The state at a point."""
@@ -67,7 +76,10 @@ class Field(eqx.Module):
     """
 
     score: Score
-    num_nodes: int = eqx.field(default=4, static=True)
+    num_nodes: int = eqx.field(static=True)
+
+    def __init__(self, score: Score, num_nodes: int = 4) -> None:
+        self.score, self.num_nodes = _called(score), num_nodes
 
     def at(self, x: Point) -> State:
         """The state at a point."""

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from ptilde.samplers.convergence import bulk_ess, mean_error, rank_normalized_rhat, tail_ess
 
 RHAT, ESS = 1.01, 400.0  # Vehtari et al. (2021), Section 4
+CURL = 0.01  # moments move by about this share, less than 400 draws can tell; float32 leaves about 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,9 @@ class Chains:
         scale: the preconditioner's root, (d,) or (d, d); None for the identity.
         names: of the columns.
         exact: whether the chains' law is the target itself, once converged.
+        curl: of a bare score, the share of its Jacobian that is antisymmetric, from 0 (a gradient) to 1; None if it was
+            not measured, as of a density.
+        endless: whether chains move away without end, as where q has no integral.
     """
 
     x: Float[np.ndarray, "chain draw d"]
@@ -38,6 +42,8 @@ class Chains:
     scale: Any
     names: tuple[str, ...]
     exact: bool
+    curl: float | None = None
+    endless: bool = False
 
     @cached_property
     def rhat(self) -> Float[np.ndarray, " d"]:
@@ -60,7 +66,14 @@ class Chains:
 
     def doubts(self) -> list[str]:
         """Why not to trust these draws, in words; empty if there is no reason seen."""
+        if self.endless:
+            return ["log q does not fall, or too slowly to have an integral: chains move away without end"]
         found = []
+        if self.curl is not None and self.curl > CURL:
+            found.append(
+                f"the score is no gradient, so no density has it: {self.curl:.2g} of its Jacobian is antisymmetric; "
+                "what is drawn depends on how chains move"
+            )
         worst = np.nanargmax(self.rhat) if np.isfinite(self.rhat).any() else 0
         if not self.rhat[worst] <= RHAT:
             found.append(f"R-hat is {self.rhat[worst]:.3g} in {self.names[worst]!r}, above {RHAT}: chains disagree")

@@ -95,9 +95,14 @@ class Columns(eqx.Module):
         )
 
     @property
+    def num_options(self) -> Int[np.ndarray, " d"]:
+        """Of each column; 0 of a count, which has no end."""
+        return np.add(self.num_atoms, self.has_body)
+
+    @property
     def choices(self) -> Int[np.ndarray, " c"]:
         """The columns that have more than one option."""
-        return np.flatnonzero(np.array(self.is_count) | (np.add(self.num_atoms, self.has_body) > 1))
+        return np.flatnonzero(np.array(self.is_count) | (self.num_options > 1))
 
     def active(self, option: Options) -> Bool[Array, " d"]:
         """Which columns are in their bodies."""
@@ -119,9 +124,14 @@ class Columns(eqx.Module):
         # From the nearer of two ends, so that no digits are lost.
         inside = jnp.where(u < 0, low + width * jax.nn.sigmoid(u), high - width * jax.nn.sigmoid(-u))
         body = jnp.where(both, inside, jnp.where(left, low + near, jnp.where(right, high - near, u)))
-        body = jnp.clip(body, *_innermost(self.low, self.high))
+        body = jnp.clip(body, *self._innermost())
         atom = jnp.take_along_axis(self.atoms, jnp.minimum(option, self.atoms.shape[1] - 1)[:, None], 1)[:, 0]
         return jnp.where(self.active(option), body, jnp.where(jnp.asarray(self.is_count), option.astype(u.dtype), atom))
+
+    def inside(self, x: Point) -> Bool[Array, " d"]:
+        """Which coordinates floating-point numbers can tell from infinity and from the ends of their bodies."""
+        least, most = self._innermost()
+        return jnp.isfinite(x) & (x > least) & (x < most)
 
     def log_slope(self, u: Point) -> Point:
         """Log |dx/du| of each body."""
@@ -138,7 +148,7 @@ class Columns(eqx.Module):
 
         Uniform over the others; of a count one more or one less, and from 0 always one more.
         """
-        num = jnp.maximum(jnp.asarray(np.add(self.num_atoms, self.has_body))[j], 2)
+        num = jnp.maximum(jnp.asarray(self.num_options)[j], 2)
         shift = jr.randint(key, (), 1, num)
         up = (option == 0) | (jr.uniform(key) < 0.5)
         count = option + jnp.where(up, 1, -1)
@@ -157,10 +167,9 @@ class Columns(eqx.Module):
         low, high = jnp.isfinite(self.low), jnp.isfinite(self.high)
         return low & high, low & ~high, high & ~low
 
-
-def _innermost(low: Array, high: Array) -> tuple[Array, Array]:
-    """The least and the largest normal number between the ends."""
-    tiny = jnp.finfo(low.dtype).tiny
-    least, most = jnp.nextafter(low, high), jnp.nextafter(high, low)
-    least = jnp.where(jnp.isfinite(low), jnp.where(low == 0, tiny, least), -jnp.inf)
-    return least, jnp.where(jnp.isfinite(high), jnp.where(high == 0, -tiny, most), jnp.inf)
+    def _innermost(self) -> tuple[Array, Array]:
+        """The least and the largest normal number between the ends."""
+        low, high, tiny = self.low, self.high, jnp.finfo(self.low.dtype).tiny
+        least = jnp.where(low == 0, tiny, jnp.nextafter(low, high))
+        most = jnp.where(high == 0, -tiny, jnp.nextafter(high, low))
+        return jnp.where(jnp.isfinite(low), least, -jnp.inf), jnp.where(jnp.isfinite(high), most, jnp.inf)

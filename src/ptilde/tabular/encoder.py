@@ -203,7 +203,7 @@ def _column(name: str, kind: Kind, values: NDArray[Any], weight: Array, rng: np.
         if len(x):
             column = Column(name, kind, points, BodyMap.fit(body, np.array(points, float), x, weight[inside], rng))
             _refuse_empty_levels(column)
-    _refuse_outside(column, values, weight)
+    refuse_outside(column, values, weight)
     return column
 
 
@@ -215,8 +215,8 @@ def _frequent(values: Array, weight: Array) -> tuple[float, ...]:
     return tuple(number[share >= COUNT_TOKEN_SHARE].tolist())
 
 
-def _refuse_outside(column: Column, values: NDArray[Any], weight: Array) -> None:
-    """Every value with weight must have a place in the column fitted to it."""
+def refuse_outside(column: Column, values: NDArray[Any], weight: NDArray[Any]) -> None:
+    """Every value with weight must have a place in the column."""
     outside = (column.tokens(values) < 0) & (weight > 0)
     if outside.any():
         row = int(np.argmax(outside))

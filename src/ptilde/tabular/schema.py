@@ -94,7 +94,7 @@ class Schema:
         shares = {name: found[name].shares for name in columns}
         return cls(columns, left_out, shares, {name: found[name].note for name in columns})
 
-    def check(self, table: Table, holes: bool = False) -> dict[str, NDArray[Any]]:
+    def check(self, table: Table, holes: bool = False, absent: bool = False) -> dict[str, NDArray[Any]]:
         """The modelled columns of a table in the schema's order, or a `DataError` if they are not there.
 
         Columns in another order are put in order. A column that was left out may be there or not. Every column comes
@@ -104,7 +104,11 @@ class Schema:
         Args:
             table: what `open_table` returned.
             holes: whether any cell may be empty.
+            absent: whether whole columns may be left out, which are then empty.
         """
+        if absent:
+            nothing = np.full(table.num_rows, np.nan)
+            table = table._replace(columns=dict.fromkeys(self.columns, nothing) | table.columns)
         self._check_names(list(table.columns))
         kinds = {name: replace(kind, missing=True) if holes else kind for name, kind in self.columns.items()}
         return {name: _conform(name, kind, table.columns[name]) for name, kind in kinds.items()}
