@@ -217,9 +217,9 @@ def smc(log_q, truth, **given):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [gaussian(10, 0.9), two_modes(2, 5.0), two_modes(10, 5.0)], ids=["ρ", "2", "10"])
-def test_particles_know_the_mass_of_gaussians_and_modes(target):
-    smc(target[0], target[1], dim=2 if target[1] == LOG_2PI else 10)
+@pytest.mark.parametrize(("target", "dim"), [(gaussian(10, 0.9), 10), (two_modes(2, 5.0), 2)], ids=["ρ", "modes"])
+def test_particles_know_the_mass_of_gaussians_and_modes(target, dim):
+    smc(*target, dim=dim)
 
 
 @pytest.mark.slow
@@ -229,20 +229,9 @@ def test_particles_know_the_mass_of_coupled_spins():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("log", [False, True])
-def test_particles_jump_between_the_strata_of_a_hurdle_law(log):
-    model = hurdle(5, log)
-    truth = np.logaddexp.reduce(strata(model).log_masses)
-    smc(model, truth, support=SemiContinuous((0,), Positive() if log else Real()), dim=5)
-
-
-@pytest.mark.slow
-def test_particles_know_the_mass_of_an_orthant():
-    mean, covariance = np.linspace(-0.5, 1, 5), 0.5 * (np.ones((5, 5)) + np.eye(5))
-    precision = np.linalg.inv(covariance)
-    orthant = stats.multivariate_normal(-mean, covariance, abseps=1e-7, maxpts=2_000_000, seed=0).cdf(np.zeros(5))
-    truth = np.log(orthant) + 0.5 * (5 * LOG_2PI + np.linalg.slogdet(covariance)[1])
-    smc(lambda x: -0.5 * (x - mean) @ precision @ (x - mean), truth, support=Positive(), dim=5)
+def test_particles_jump_between_the_strata_of_a_hurdle_law():
+    model = hurdle(5, True)
+    smc(model, np.logaddexp.reduce(strata(model).log_masses), support=SemiContinuous((0,)), dim=5)
 
 
 MIXED = (SemiContinuous((0, 9), Positive()), ZERO_OR_ONE, Interval(-1, 1))

@@ -99,12 +99,12 @@ class MeanMatching:
         import pandas as pd
         from statsmodels.imputation.mice import MICEData
 
-        names = [f"x{j}" for j in range(holed.shape[1])]
+        names, empty = [f"x{j}" for j in range(holed.shape[1])], np.isnan(holed).all(1)  # which it drops
         np.random.seed(seed)  # its only door for a seed  # noqa: NPY002
-        chain = MICEData(pd.DataFrame(np.log1p(np.concatenate([self.x, holed])), columns=names))
+        chain = MICEData(pd.DataFrame(np.log1p(np.concatenate([self.x, holed[~empty]])), columns=names))
         chain.update_all(10)
-        drawn = []
-        for _ in range(num):
+        drawn = self.x[np.random.default_rng([seed, 3]).integers(len(self.x), size=(num, len(holed)))]
+        for i in range(num):
             chain.update_all(2)
-            drawn.append(np.expm1(chain.data[names].to_numpy()[len(self.x) :]))
-        return np.where(np.isnan(holed), np.stack(drawn), holed)
+            drawn[i, ~empty] = np.expm1(chain.data[names].to_numpy()[len(self.x) :])
+        return np.where(np.isnan(holed), drawn, holed)
