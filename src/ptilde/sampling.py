@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ptilde import _validate
 from ptilde._typing import LogDensity, Point, Scalar, Score
 from ptilde.samplers import Chains, Column, Density, Field, Jump, Mala
-from ptilde.samplers.base import Sampler, begin, run, warm_up
+from ptilde.samplers.base import Sampler, begin, returned, run, warm_up
 from ptilde.samplers.langevin import along
 from ptilde.tabular.kinds import Categorical, Count, Kind, on_atom
 from ptilde.tabular.points import atoms_of, ends_of
@@ -166,17 +166,11 @@ def _on_support(start: NDArray[np.float64], kinds: Sequence[Kind]) -> NDArray[np
 
 
 def _target(log_q: Callable[..., Any], d: int) -> Any:
-    try:
-        value = jax.eval_shape(log_q, jax.ShapeDtypeStruct((d,), jnp.result_type(float)))
-    except Exception as error:  # it is the user's function: whatever it raises is told
-        raise ValueError(
-            f"`log_q` must be defined at a point of shape ({d},); got {type(error).__name__}: {str(error)[:200]}"
-        ) from error
-    shape = getattr(value, "shape", None)
+    shape = returned(log_q, d)
     if shape == ():
         return Density(log_q)
     if shape != (d,):
-        raise ValueError(f"`log_q` must return one number, or a score of shape ({d},); got {shape or value!r}.")
+        raise ValueError(f"`log_q` must return one number, or a score of shape ({d},); got {shape}.")
     return Field(log_q)
 
 

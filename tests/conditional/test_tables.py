@@ -11,6 +11,7 @@ from small_fit import small_schema, small_table
 
 import ptilde
 from ptilde import DataError, Schema
+from ptilde.conditional import tables
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,15 @@ def test_cells_that_may_be_missing_are_filled_when_imputed_and_may_stay_empty_wh
     assert 0.3 < share < 0.7
 
 
+def test_rows_that_hardly_moved_are_counted_in_a_warning(fitted_model, holed, monkeypatch):
+    few = int(holed[2].any(1).sum())
+    redraw = tables.redraw
+    still = lambda *args, **more: redraw(*args, **more)._replace(moved=np.r_[np.full(2, 0.04), np.ones(few - 2)])  # noqa: E731
+    monkeypatch.setattr(tables, "redraw", still)
+    with pytest.warns(UserWarning, match=f"2 of {few} rows moved in fewer than 5% of their steps"):
+        fitted_model.impute(holed[0])
+
+
 # Given values
 
 
@@ -92,6 +102,12 @@ def test_given_values_are_kept_and_every_row_is_drawn_as_often_as_asked(fitted_m
     assert list(drawn.to_pandas()["region"]) == ["north"] * 50 + ["south"] * 50
     assert drawn.column_names == list(small_schema.columns)
     np.testing.assert_array_equal(drawn["claim"], np.repeat([0.0, 12.5], 50))
+
+
+def test_rows_that_are_given_whole_come_back(fitted_model, holed):
+    pd.testing.assert_frame_equal(
+        fitted_model.sample(given=holed[1]).to_pandas(), holed[1].reset_index(drop=True), check_dtype=False
+    )
 
 
 def test_a_given_value_that_cannot_be_is_refused_with_its_row(fitted_model):

@@ -64,6 +64,8 @@ class Completion:
         rows = self.encoder.encode(table)
         proposal = eqx.tree_at(lambda p: p.allowed, self.proposal, self._present()) if present else self.proposal
         some = np.flatnonzero(free.any(1))
+        if not some.size:
+            return dict(table)
         drawn = redraw(
             self.joint,
             proposal,

@@ -28,6 +28,7 @@ from ptilde.normalizer.quadrature import integrate
 from ptilde.normalizer.start import spread
 from ptilde.normalizer.support import bodies_of, columns_of, kinds_of, num_patterns, patterns, points_on
 from ptilde.normalizer.tails import refuse_tails
+from ptilde.samplers.base import returned
 from ptilde.samplers.columns import Columns
 
 __all__ = ["LogNormalizer", "effective_sample_size", "importance", "log_normalizer"]
@@ -88,7 +89,8 @@ def log_normalizer(
         raise ValueError("`draws` and `log_density` must be given together, for importance sampling; got one or none.")
     key = jr.key(key) if isinstance(key, int) else key
     with jax.enable_x64(True):
-        _refuse_shape(log_q, len(kinds))
+        if (shape := returned(log_q, len(kinds))) != ():
+            raise ValueError(f"`log_q` must return one number; got {shape}.")
         columns = columns_of(kinds)
         hints = np.zeros((0, len(kinds))) if x0 is None else _coordinates(columns, points_on(kinds, "x0", x0))
         method = method or ("importance" if draws is not None else _suited(columns))
@@ -124,17 +126,6 @@ def _refuse_method(method: str, columns: Columns) -> None:
             f"`method` must not be 'quadrature' with more than {_MOST_SIDES} bodies, none, or {64 * _MOST_PATTERNS} "
             f"patterns; got {num_bodies} bodies and {num} patterns. Try method='smc', or 'sum' without bodies."
         )
-
-
-def _refuse_shape(log_q: Callable[..., Any], d: int) -> None:
-    try:
-        value = jax.eval_shape(log_q, jax.ShapeDtypeStruct((d,), jnp.result_type(float)))
-    except Exception as error:  # it is the user's function: whatever it raises is told
-        raise ValueError(
-            f"`log_q` must be defined at a point of shape ({d},); got {type(error).__name__}: {str(error)[:200]}"
-        ) from error
-    if getattr(value, "shape", None) != ():
-        raise ValueError(f"`log_q` must return one number; got {getattr(value, 'shape', value)!r}.")
 
 
 def _coordinates(columns: Columns, x: Floats) -> Floats:

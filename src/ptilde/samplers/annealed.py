@@ -15,7 +15,7 @@ The rules by which a ladder is chosen from data stand in `ladder`.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 import equinox as eqx
 import jax
@@ -30,15 +30,11 @@ from ptilde import _validate
 from ptilde._typing import NoisyLogDensity, NoisyScore, Point, Scalar
 from ptilde.samplers.base import Density, State
 from ptilde.samplers.ladder import enough_steps, excess, least_excess, longest_step, rows_of, widest_ratio, within
-from ptilde.samplers.langevin import Mala, Ula
+from ptilde.samplers.langevin import Mala, Ula, numbers
 from ptilde.samplers.levels import Levels
 
 _ROWS = 2000  # between which distances are taken
 _FINEST = 1 / 25  # of the least spread of a column: what 0.01 is to the pixels of CIFAR-10 (Song & Ermon 2020)
-
-
-def _array(value: Any) -> Array:
-    return jnp.asarray(value, float)
 
 
 class Annealed(eqx.Module):
@@ -63,8 +59,8 @@ class Annealed(eqx.Module):
         Jolicoeur-Martineau et al. (2020), Adversarial score matching and improved sampling, Section 3.1: the last step.
     """
 
-    sigmas: Float[Array, " L"] = eqx.field(converter=_array)
-    step_size: Float[Array, ""] = eqx.field(converter=_array)
+    sigmas: Float[Array, " L"] = eqx.field(converter=numbers)
+    step_size: Float[Array, ""] = eqx.field(converter=numbers)
     num_steps: int = eqx.field(static=True)
     adjusted: bool = eqx.field(default=False, static=True)
     denoise: bool = eqx.field(default=True, static=True)

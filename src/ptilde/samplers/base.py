@@ -10,6 +10,7 @@ shapes compiles nothing. In warm-up the step size follows the acceptance by dual
 Section 3.2), and the preconditioner is the covariance of all chains' draws, taken anew in windows that double.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
@@ -44,6 +45,21 @@ class Info(NamedTuple):
 def _called(function: Any) -> Any:
     """A Module as it is; of a function what calls it, as Equinox warns of fields that are what `jax.grad` returns."""
     return Partial(function) if jax.tree.structure(function) == jax.tree.structure(0) else function
+
+
+def returned(log_q: Callable[..., Any], d: int) -> Any:
+    """The shape of what a person's function returns at a point (d,); what it returns itself, if that is no array.
+
+    Raises:
+        ValueError: if it is not defined there.
+    """
+    try:
+        value = jax.eval_shape(log_q, jax.ShapeDtypeStruct((d,), jnp.result_type(float)))
+    except Exception as error:  # whatever it raises is told
+        raise ValueError(
+            f"`log_q` must be defined at a point of shape ({d},); got {type(error).__name__}: {str(error)[:200]}"
+        ) from error
+    return getattr(value, "shape", value)
 
 
 class Density(eqx.Module):

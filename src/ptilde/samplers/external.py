@@ -27,13 +27,9 @@ from ptilde import _validate
 from ptilde._typing import LogDensity, Point, Scalar
 from ptilde.samplers.base import Density, Info, State, Target
 from ptilde.samplers.jump import Slice
-from ptilde.samplers.langevin import across, along
+from ptilde.samplers.langevin import across, along, check_step_size, numbers
 
 _JITTER = 0.2  # of h, either way: a trajectory as long as a period of the target would end where it began, always
-
-
-def _array(value: object) -> Array:
-    return jnp.asarray(value, float)
 
 
 class Hmc(eqx.Module):
@@ -52,13 +48,13 @@ class Hmc(eqx.Module):
     """
 
     num_steps: int = eqx.field(default=8, static=True)
-    step_size: Float[Array, ""] = eqx.field(converter=_array, default=0.1)
+    step_size: Float[Array, ""] = eqx.field(converter=numbers, default=0.1)
     scale: Float[Array, " d"] | Float[Array, "d d"] | None = None
     goal: ClassVar[float] = 0.8
 
     def __check_init__(self) -> None:
         _validate.whole("num_steps", self.num_steps, 1)
-        _check(self.step_size)
+        check_step_size(self.step_size)
 
     def init(self, target: Target, x: Point) -> State:
         """The state at a point."""
@@ -92,13 +88,13 @@ class Nuts(eqx.Module):
     """
 
     max_doublings: int = eqx.field(default=10, static=True)
-    step_size: Float[Array, ""] = eqx.field(converter=_array, default=0.1)
+    step_size: Float[Array, ""] = eqx.field(converter=numbers, default=0.1)
     scale: Float[Array, " d"] | Float[Array, "d d"] | None = None
     goal: ClassVar[float] = 0.8
 
     def __check_init__(self) -> None:
         _validate.whole("max_doublings", self.max_doublings, 1)
-        _check(self.step_size)
+        check_step_size(self.step_size)
 
     def init(self, target: Target, x: Point) -> State:
         """The state at a point."""
@@ -151,8 +147,3 @@ def _refusing_fields(target: Target, sampler: Any) -> Density:
             "energy, which a score does not tell: give the log density."
         )
     return target
-
-
-def _check(step_size: Array) -> None:
-    if not eqx.is_array(step_size) or step_size.ndim:
-        raise ValueError(f"`step_size` must be one number; got {step_size!r}.")

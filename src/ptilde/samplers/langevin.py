@@ -24,7 +24,8 @@ from ptilde.samplers.base import Info, State, Target
 _ASTRAY = -1000.0  # log acceptance: a step that lands where q is e^1000 times less has left the target
 
 
-def _array(value: object) -> Array:
+def numbers(value: object) -> Array:
+    """As floats of JAX's precision."""
     return jnp.asarray(value, float)
 
 
@@ -40,12 +41,12 @@ class Ula(eqx.Module):
         Bernoulli 2.
     """
 
-    step_size: Float[Array, ""] = eqx.field(converter=_array, default=0.1)
+    step_size: Float[Array, ""] = eqx.field(converter=numbers, default=0.1)
     scale: Float[Array, " d"] | Float[Array, "d d"] | None = None
     goal: ClassVar[None] = None
 
     def __check_init__(self) -> None:
-        _check(self.step_size)
+        check_step_size(self.step_size)
 
     def init(self, target: Target, x: Point) -> State:
         """The state at a point."""
@@ -69,12 +70,12 @@ class Mala(eqx.Module):
         acceptance 0.574.
     """
 
-    step_size: Float[Array, ""] = eqx.field(converter=_array, default=0.1)
+    step_size: Float[Array, ""] = eqx.field(converter=numbers, default=0.1)
     scale: Float[Array, " d"] | Float[Array, "d d"] | None = None
     goal: ClassVar[float] = 0.574
 
     def __check_init__(self) -> None:
-        _check(self.step_size)
+        check_step_size(self.step_size)
 
     def init(self, target: Target, x: Point) -> State:
         """The state at a point."""
@@ -111,6 +112,7 @@ def across(scale: Array | None, v: Point) -> Point:
     return v if scale is None else scale * v if scale.ndim == 1 else scale.T @ v
 
 
-def _check(step_size: Array) -> None:
+def check_step_size(step_size: Array) -> None:
+    """Refuse a step size that is not one number."""
     if not eqx.is_array(step_size) or step_size.ndim:
         raise ValueError(f"`step_size` must be one number; got {step_size!r}.")
