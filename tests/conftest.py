@@ -1,5 +1,6 @@
 """Settings of every test: hypothesis tries the same examples each time, and a busy machine fails none."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ __all__ = ["fitted_model", "fitted_path", "fitted_table", "rich_model"]  # fixtu
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+# Most programs of tests run for a blink, so they get less of LLVM's effort, and so do the processes that tests start.
+# XLA reads this at its first program. What README.md says runs with all of it (.ci/run readme).
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 MAPS = Path("/proc/self/maps")
 

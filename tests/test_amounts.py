@@ -34,7 +34,12 @@ def without_map(model):
 
 def log_slope(model, state, z):
     """log |det ∂u/∂z| by the map itself."""
-    return np.sum(eqx.filter_jit(lambda m, s, z: m.transport(z, *m.layout.features(s))[1])(model, state, z), axis=1)
+    return np.sum(
+        eqx.filter_jit(lambda m, s, z: m.transport(z, *m.layout.features(s, np.zeros((len(s), 0))))[1])(
+            model, state, z
+        ),
+        axis=1,
+    )
 
 
 def gaussian_of(model, state):
@@ -247,7 +252,7 @@ def test_the_mass_of_modes_far_apart_is_measured_by_the_flow(monkeypatch):
         x = np.linspace(-2, 2, 8001)
         return trapezoid(np.exp(model.log_prob(np.zeros((len(x), 0), np.int32), x[:, None])), x)
 
-    assert importance(model._rows(amounts._base_ratio, state, row_keys(key, 6000))).standard_error > 0.03
+    assert importance(model.apply(amounts._base_ratio, state, None, row_keys(key, 6000))).standard_error > 0.03
     assert mass(model) == pytest.approx(np.exp(0.05), rel=1e-4)
     assert mass(model.calibrated(state, key)) == pytest.approx(1, abs=0.01)
     monkeypatch.setattr(amounts, "WELL_KNOWN", np.inf)

@@ -105,7 +105,7 @@ def z_of_zero_claims(model, factor=1.0):
     """Drawn zero claims against the model's own probability of one, in standard errors."""
     cells = [{"claim": 0.0, "rain": r, "share": 0.5, "region": g} for r in (0.0, 0.2) for g in ("north", "south")]
     rows = model._encoder.encode(model.schema_.check(model._open(pa.Table.from_pylist(cells), reset=False)))
-    p = factor * np.exp(model._joint._log_states(rows.state)).sum()
+    p = factor * np.exp(model._joint.log_states(rows.state)).sum()
     return (np.mean(np.array(model.sample(20_000)["claim"]) == 0) - p) / np.sqrt(p * (1 - p) / 20_000)
 
 

@@ -17,13 +17,13 @@ def moved():
 
 
 def test_the_probabilities_of_all_states_sum_to_one(moved):
-    np.testing.assert_allclose(np.exp(moved._log_states(STATES)).sum(), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(moved.log_states(STATES)).sum(), 1, rtol=1e-5)
 
 
 def test_it_is_the_law_of_the_state_times_the_law_of_the_amounts_and_its_gradient_that_of_the_amounts(moved):
     state, z = rows(50)
     index = 2 * state[:, 0] + state[:, 1]
-    expected = moved._log_states(STATES)[index] + moved.amounts.log_prob(state, z)
+    expected = moved.log_states(STATES)[index] + moved.amounts.log_prob(state, z)
     np.testing.assert_allclose(moved.log_prob(state, z), expected, rtol=1e-6)
     np.testing.assert_array_equal(moved.gradient(state, z), moved.amounts.gradient(state, z))
 
@@ -45,19 +45,19 @@ def share_statistic(model, exact):
 
 
 def test_drawn_states_have_the_probabilities_of_the_model(moved):
-    assert share_statistic(moved, moved._log_states(STATES)) < 31
+    assert share_statistic(moved, moved.log_states(STATES)) < 31
 
 
 def test_drawn_states_of_another_law_would_be_seen(moved):
-    exact = np.exp(moved._log_states(STATES)) + np.array([0.03, -0.03, 0, 0, 0, 0])
+    exact = np.exp(moved.log_states(STATES)) + np.array([0.03, -0.03, 0, 0, 0, 0])
     assert share_statistic(moved, np.log(exact)) > 31
 
 
 def test_without_amounts_it_is_the_law_of_the_state():
     of_states = joint_density(layout=Layout((3, 2), ()))
     nothing = np.zeros((6, 0))
-    np.testing.assert_array_equal(of_states.log_prob(STATES, nothing), of_states._log_states(STATES))
-    np.testing.assert_array_equal(of_states.flow_log_prob(STATES, nothing, jr.key(0))[0], of_states._log_states(STATES))
+    np.testing.assert_array_equal(of_states.log_prob(STATES, nothing), of_states.log_states(STATES))
+    np.testing.assert_array_equal(of_states.flow_log_prob(STATES, nothing, jr.key(0))[0], of_states.log_states(STATES))
     np.testing.assert_array_equal(of_states.log_ratio(5, jr.key(0)), 0)
     assert of_states.draw_amounts(STATES, jr.key(0)).shape == of_states.gradient(STATES, nothing).shape == (6, 0)
 

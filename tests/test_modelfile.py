@@ -275,7 +275,11 @@ def test_every_type_that_a_column_may_have_is_known(parts, backend):
 
 def test_sizes_meant_to_waste_time_are_refused_before_anything_is_made(parts):
     config, load_with, *_ = parts
-    sizes = [("states", "width"), ("encoder", 1, "num_knots"), *(("amounts", name) for name in ("width", "depth"))]
+    sizes = [
+        ("states", "width"),
+        ("encoder", 1, "num_knots"),
+        *(("amounts", "network", name) for name in ("width", "depth")),
+    ]
     for path in sizes + [("amounts", "map", name) for name in ("width", "depth", "num_frequencies", "num_intervals")]:
         with pytest.raises(ModelFileError, match=f"{path[-1].removeprefix('num_')} {10**9}"):
             load_with(edited(config, path, 10**9))

@@ -43,7 +43,9 @@ def test_every_token_from_the_first_of_a_body_on_puts_it_to_use():
     layout = Layout((5,), ((0, 2),))  # two points, and a body of three levels
     tokens = np.arange(5, dtype=np.int32)[:, None]
     np.testing.assert_array_equal(layout.active_rows(tokens)[:, 0], [False, False, True, True, True])
-    np.testing.assert_array_equal(layout.features(jnp.asarray(tokens))[1][:, 0], [0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(
+        layout.features(jnp.asarray(tokens), jnp.zeros((len(tokens), 0)))[1][:, 0], [0, 0, 1, 1, 1]
+    )
 
 
 def exact_log_density(gaussian, state, z, sigma, covariance):
@@ -58,7 +60,7 @@ def check_densities(gaussian, state, covariance):
     z = np.random.default_rng(1).normal(size=(len(state), 3))
     base, pattern = gaussian.base(LAYOUT, state)
     for row, x, p in zip(state, z, pattern, strict=True):
-        stratum = base.stratum(jnp.asarray(row), jnp.asarray(p))
+        stratum = base.stratum(jnp.asarray(row), jnp.zeros(0), jnp.asarray(p))
         for sigma in (0.05, 2.0):
             value = stratum.log_density(jnp.asarray(x, jnp.float32), sigma)
             expected = exact_log_density(gaussian, row, x, sigma, covariance.astype(float))

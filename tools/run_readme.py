@@ -1,8 +1,8 @@
 """Run README.md as a reader would: its ```bash and ```python blocks, in order, in an empty folder.
 
 Python blocks share one namespace. Commands that fetch and install the project (`git clone`, `cd`, `pip install`) are
-left out, being what CI has done already; `make` runs in the project's folder. Blocks of another language are text.
-What a block prints is not compared with anything.
+left out, being what CI has done already; `make` runs in the project's folder, and as nothing there is of use to other
+blocks, beside them. Blocks of another language are text. What a block prints is not compared with anything.
 
     python tools/run_readme.py                  run every block but the test command
     python tools/run_readme.py --test-command   print the line that runs the tests, and do nothing
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,15 +74,25 @@ def main() -> None:
         raise SystemExit(f"README.md: the first code must stand above line 20; it stands at {found[:1]}")
     os.environ |= {"MPLBACKEND": "Agg", "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}"}
     namespace: dict = {"__name__": "__main__"}
-    with tempfile.TemporaryDirectory() as folder:
+
+    def run(language: str, line: int, code: str) -> None:
+        start = time.monotonic()
+        if language == "bash":
+            run_bash(code, line, tests)
+        else:
+            run_python(code, line, namespace)
+        print(f"README.md, line {line}: {language} ran in {time.monotonic() - start:.1f} s", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as beside:
         os.chdir(folder)
+        made = []
         for language, line, code in found:
-            start = time.monotonic()
-            if language == "bash":
-                run_bash(code, line, tests)
+            if language == "bash" and re.search(r"^make\b", code, re.MULTILINE):
+                made.append(beside.submit(run, language, line, code))
             else:
-                run_python(code, line, namespace)
-            print(f"README.md, line {line}: {language} ran in {time.monotonic() - start:.1f} s", flush=True)
+                run(language, line, code)
+        for block in made:
+            block.result()
         os.chdir(ROOT)
 
 

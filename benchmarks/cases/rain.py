@@ -71,6 +71,6 @@ def _log_pattern(model, test) -> np.ndarray:
     body = np.array([column.body_token for column in columns])
     wet, ways = state >= body, []
     for level in map(np.array, itertools.product(*(range(len(column.body.levels)) for column in columns))):
-        way = model._joint._log_states(np.where(wet, body + level, state).astype(np.int32))
+        way = model._joint.log_states(np.where(wet, body + level, state).astype(np.int32))
         ways.append(np.where(np.any(~wet & (level > 0), axis=1), -np.inf, way))
     return logsumexp(ways, axis=0)

@@ -158,7 +158,7 @@ class Workload:
         state, z, keys = self.encoded.state[some], self.encoded.z[some].astype(np.float32), row_keys(KEY, len(some))
         base, pattern = self.amounts.gaussian.base(self.layout, state)
         both, own = JointDensity(self.states, self.amounts), self.amounts
-        law = amounts._Law(own.transport, own.network, base, own.log_sigma, own.log_mass)
+        law = amounts.Law(own.transport, own.network, base, own.log_sigma, own.log_mass)
         amount_once = products(partial(_amounts_once, law), pattern[:BLOCK], state[:BLOCK], z[:BLOCK], num_rows=BLOCK)
         state_once = products(jax.vmap(partial(_states_once, self.states)), state[:BLOCK], num_rows=BLOCK)
         a, b = slice(num_scored * BLOCK), slice(num_drawn * BLOCK)
@@ -170,7 +170,7 @@ class Workload:
                 amount_once,
             ),
             "score, states": _blocks(
-                partial(both._log_states, state[a]), partial(joint._log_states, self.states), (state[a],), state_once
+                partial(both.log_states, state[a]), partial(joint._log_states, self.states), (state[a],), state_once
             ),
             "draw, amounts": _blocks(
                 partial(own.sample, state[b], KEY),
@@ -196,22 +196,22 @@ def _blocks(
     return Program(run, compiled, repeated(found, len(blocks)), n, passes, evaluations or passes)
 
 
-def _drawing(law: amounts._Law, pattern: NDArray, tokens: NDArray, z: NDArray, keys: Any) -> float:
+def _drawing(law: amounts.Law, pattern: NDArray, tokens: NDArray, z: NDArray, keys: Any) -> float:
     """Evaluations that a draw takes: of the network, found to be gradients by their operations, and of the map."""
-    alone = amounts._Law(None, law.network, law.base, law.levels, law.log_mass)
+    alone = amounts.Law(None, law.network, law.base, law.levels, law.log_mass)
     flow = products(partial(amounts._draw, alone), pattern, tokens, keys, num_rows=BLOCK)
     gradient = products(jax.vmap(partial(_gradient_once, law)), pattern, tokens, z, num_rows=BLOCK)
     forward, inverse = (products(way, tokens, z, num_rows=BLOCK) for way in (law.forward, law.inverse))
     return GRADIENT * operations(flow) / operations(gradient) + operations(inverse) / operations(forward)
 
 
-def _amounts_once(law: amounts._Law, pattern: Any, tokens: Any, z: Any) -> Any:
+def _amounts_once(law: amounts.Law, pattern: Any, tokens: Any, z: Any) -> Any:
     """The map and the network, each at every row."""
     at = lambda pattern, tokens, u: law.at(pattern, tokens)[0](u, law.levels[0])  # noqa: E731
     return jax.vmap(at)(pattern, tokens, z), law.forward(tokens, z)
 
 
-def _gradient_once(law: amounts._Law, pattern: Any, tokens: Any, z: Any) -> Any:
+def _gradient_once(law: amounts.Law, pattern: Any, tokens: Any, z: Any) -> Any:
     return jax.grad(law.at(pattern, tokens)[0])(z, law.levels[0])
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Real",
     "Schema",
     "ScoreDensity",
+    "ScoreRegressor",
     "SemiContinuous",
     "datasets",
     "diagnostics",
@@ -34,7 +35,7 @@ __all__ = [
 
 _KINDS = ("Categorical", "Count", "Interval", "Positive", "Real", "Schema", "SemiContinuous")
 _HOMES = {
-    **dict.fromkeys(("ScoreDensity", "load"), "ptilde.estimators"),
+    **dict.fromkeys(("ScoreDensity", "ScoreRegressor", "load"), "ptilde.estimators"),
     **dict.fromkeys(_KINDS, "ptilde.tabular.schema"),
     **dict.fromkeys(("DataError", "ModelFileError"), "ptilde._validate"),
     "estimate": "ptilde.inference",
@@ -46,7 +47,7 @@ _SUBMODULES = frozenset({"datasets", "diagnostics", "fit", "inference", "losses"
 if TYPE_CHECKING:  # what editors and type checkers see
     from ptilde import datasets, diagnostics, fit, inference, losses, models, samplers
     from ptilde._validate import DataError, ModelFileError
-    from ptilde.estimators import ScoreDensity, load
+    from ptilde.estimators import ScoreDensity, ScoreRegressor, load
     from ptilde.inference import estimate
     from ptilde.normalizer import log_normalizer
     from ptilde.sampling import sample

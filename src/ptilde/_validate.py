@@ -42,6 +42,12 @@ def finite(name: str, value: object) -> None:
         raise ValueError(f"`{name}` must be a finite number; got {value!r}.")
 
 
+def share(name: str, value: object) -> None:
+    """Refuse a `value` that is not a number between 0 and 1."""
+    if not _is_number(value) or not 0 < value < 1:  # type: ignore[operator]
+        raise ValueError(f"`{name}` must lie between 0 and 1; got {value!r}.")
+
+
 def one_of(name: str, value: object, options: Iterable[object]) -> None:
     """Refuse a `value` that is not among `options`."""
     options = list(options)

@@ -1,4 +1,4 @@
-"""A fitted density as the config and arrays of one safe file, and back.
+"""A fitted density, or the law of targets given covariates, as the config and arrays of one safe file, and back.
 
 The config says all sizes, so the name, shape and dtype of every array follow from it; `store` compares them with what
 the file holds before it reads a number. A config is ours only if what it describes would be written in the same words.
@@ -21,6 +21,7 @@ from ptilde.joint import JointDensity
 from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.strata import Gaussian, Layout
 from ptilde.tabular.bodies import DECIMALS
+from ptilde.tabular.covariates import MOST_LEVELS, NUM_SEGMENTS, Covariates
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.frames import Template
 from ptilde.tabular.masses import MOST_CELLS
@@ -39,34 +40,46 @@ _TYPES = {
     r"Decimal\(precision=\d+, scale=\d+\)",
     "pyarrow": _ARROW,
 }
+DENSITY, REGRESSOR = "ScoreDensity", "ScoreRegressor"
 _FACTS = {"seed": int, "n_iter": int, "fit_seconds": float, "history": dict, "names": list}
 _HISTORY = {"step", "loss", "terms", "validation"}
 # No file of ours is near these; a config beyond them was made to waste time.
 _MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "num_intervals": 512}
-_MOST |= {"tokens": 4_000_000, "columns": 100_000, "knots": 4_096, "masses": 2 * MOST_CELLS, "decimals": DECIMALS[-1]}
+_MOST |= {
+    "members": 1_000,
+    "segments": NUM_SEGMENTS + 1,
+    "tokens": 4_000_000,
+    "columns": 100_000,
+    "knots": 4_096,
+    "masses": 2 * MOST_CELLS,
+    "decimals": DECIMALS[-1],
+}
 
 
 class Fitted(NamedTuple):
-    """All that a fitted density is.
+    """All that a fitted model is.
 
     Attributes:
-        schema: the kinds of the columns.
-        template: the frame that it was fitted to.
+        schema: the kinds of the columns, or of the targets.
+        template: the frame that it was fitted to, or that of the covariates.
         encoder: between tables and rows.
-        joint: the law of the rows.
+        joint: the law of the rows, or a tuple of the laws that an ensemble holds.
         facts: what a person may want to know: seed, steps, history; plain JSON.
+        covariates: between their table and rows; None if there are none.
     """
 
     schema: Schema
     template: Template
     encoder: Encoder
-    joint: JointDensity
+    joint: Any
     facts: dict[str, Any]
+    covariates: Covariates | None = None
 
 
 def save(fitted: Fitted, path: Any) -> None:
     """Write the file, whole or not at all."""
-    store.write(path, _config(fitted), _named(fitted.joint) | fitted.encoder.arrays())
+    knots = {} if fitted.covariates is None else fitted.covariates.arrays()
+    store.write(path, _config(fitted), _named(fitted.joint) | fitted.encoder.arrays() | knots)
 
 
 def load(path: Any) -> Fitted:
@@ -78,30 +91,40 @@ def load(path: Any) -> Fitted:
     skeleton = _skeleton(config)
     leaves = [arrays[_name(p)] for p, _ in jax.tree_util.tree_flatten_with_path(skeleton)[0]]
     joint = jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
-    return Fitted(schema, Template.from_dict(config["template"]), encoder, joint, config["facts"])
+    covariates = None if config["kind"] == DENSITY else Covariates.from_config(config["covariates"], arrays)
+    return Fitted(schema, Template.from_dict(config["template"]), encoder, joint, config["facts"], covariates)
 
 
 def _config(fitted: Fitted) -> dict[str, Any]:
-    layout, states, amounts = Layout.of(fitted.encoder), fitted.joint.states, fitted.joint.amounts
-    return {
-        "kind": "ScoreDensity",
+    layout, beside = Layout.of(fitted.encoder), fitted.covariates
+    shared = {
+        "kind": DENSITY if beside is None else REGRESSOR,
         "schema": fitted.schema.to_dict(),
         "template": fitted.template.to_dict(),
         "encoder": fitted.encoder.to_config(),
         "layout": {"num_tokens": list(layout.num_tokens), "bodies": [b and list(b) for b in layout.bodies]},
-        "states": states and {"width": states.first.out_features},
-        "amounts": amounts and _sizes(amounts),
         "facts": fitted.facts,
     }
+    if beside is None:
+        return shared | _parts(fitted.joint)
+    return shared | {"covariates": beside.to_config(), "members": [_parts(joint) for joint in fitted.joint]}
+
+
+def _parts(joint: JointDensity) -> dict[str, Any]:
+    states, amounts = joint.states, joint.amounts
+    return {"states": states and {"width": states.first.out_features}, "amounts": amounts and _sizes(amounts)}
 
 
 def _sizes(amounts: AmountDensity) -> dict[str, Any]:
     density, transport = amounts.network, amounts.transport
     names = "width", "depth", "num_frequencies", "num_intervals"
-    return {
+    network = density and {
         "width": density.network.first.out_features,
         "depth": len(density.network.blocks),
         "num_frequencies": density.num_frequencies,
+    }
+    return {
+        "network": network,
         "rotate": amounts.gaussian.rotate,
         "map": transport and {name: getattr(transport, name) for name in names},
     }
@@ -109,9 +132,14 @@ def _sizes(amounts: AmountDensity) -> dict[str, Any]:
 
 def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
     schema, template = Schema.from_dict(config["schema"]), Template.from_dict(config["template"])
-    _check_table(schema, template)
-    _check_facts(config["facts"], template)
-    knots = {}
+    knots, covariates = {}, None
+    if config["kind"] == REGRESSOR:
+        knots = _covariate_shapes(config["covariates"])
+        covariates = Covariates.from_config(config["covariates"], {name: np.zeros(s) for name, (s, _) in knots.items()})
+        _check_table(list(covariates.names), template, {"log(exposure)"})
+    else:
+        _check_table(list(schema.columns), template)
+    _check_facts(config["facts"], template, covariates is not None)
     for i, entry in enumerate(config["encoder"]):
         if entry["chart"] is not None:
             knots[f"knots.{i}"] = ((3, _whole("knots", entry["num_knots"], 2)), np.float64)
@@ -123,7 +151,8 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
     skeleton = _skeleton(config)
     blank = {name: np.zeros(shape) for name, (shape, _) in knots.items()}
     encoder = Encoder.from_config(schema, config["encoder"], blank)
-    if _json.dumps(_config(Fitted(schema, template, encoder, skeleton, config["facts"]))) != _json.dumps(config):
+    fitted = Fitted(schema, template, encoder, skeleton, config["facts"], covariates)
+    if _json.dumps(_config(fitted)) != _json.dumps(config):
         raise ValueError("it says the same in other words")
     shapes = jax.tree_util.tree_flatten_with_path(skeleton)[0]
     return {_name(p): (leaf.shape, leaf.dtype) for p, leaf in shapes} | knots
@@ -132,27 +161,40 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
 def _check_knots(path: Any, arrays: dict[str, np.ndarray]) -> None:
     """The maps of columns are increasing, with slopes above zero."""
     for name, array in arrays.items():
-        if name.startswith(("knots.", "masses.")) and not ((np.diff(array[:2]) > 0).all() and (array[2:] > 0).all()):
+        if not name.startswith(("knots.", "masses.", "covariate.")):
+            continue
+        table = np.atleast_2d(array)
+        if not ((np.diff(table[:2]) > 0).all() and (table[2:] > 0).all()):
             raise ModelFileError(
                 f"model file {os.fspath(path)!r} is damaged: the numbers of array {name!r} do not increase. "
                 "Copy it again from where it was saved, or fit and save the model anew."
             )
 
 
-def _check_table(schema: Schema, template: Template) -> None:
-    if not set(schema.columns) <= set(template.names):
-        raise ValueError("the schema has columns that the table had not")
+def _covariate_shapes(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
+    if len(config["numeric"]) + len(config["levels"]) > _MOST["columns"]:
+        raise ValueError("too many covariates")
+    for _, levels in config["levels"]:
+        if len(levels) >= MOST_LEVELS or not all(v is None or isinstance(v, str | bool | int | float) for v in levels):
+            raise ValueError("the levels of a covariate are others")
+    sizes = [_whole("segments", number, 1) for _, number in config["numeric"]]
+    return {f"covariate.{j}": ((number,), np.float64) for j, number in enumerate(sizes)}
+
+
+def _check_table(modelled: list[str], template: Template, beside: frozenset[str] | set[str] = frozenset()) -> None:
+    if not set(modelled) <= set(template.names) | beside:
+        raise ValueError("the model has columns that the table had not")
     for name, spelling in template.dtypes.items():
         wanted = {"category": ("dtype", "categories", "ordered"), "Enum": ("dtype", "categories")}
         keys = wanted.get(spelling.get("dtype", ""), ("dtype",))
         spelt = {key: type(value) for key, value in spelling.items()} == {key: _SPELLING[key] for key in keys}
-        built = name in schema.columns  # a column that was left out may have had any type
+        built = name in modelled  # a column that was left out may have had any type
         if not spelt or built and not re.fullmatch(_TYPES[template.backend], spelling["dtype"]):
             raise ValueError(f"column {name!r} of the table has type {spelling!r}")
 
 
-def _check_facts(facts: dict[str, Any], template: Template) -> None:
-    if {key: type(value) for key, value in facts.items()} != _FACTS:
+def _check_facts(facts: dict[str, Any], template: Template, given: bool) -> None:
+    if {key: type(value) for key, value in facts.items()} != _FACTS | ({"single": bool} if given else {}):
         raise ValueError("the facts are others")
     if facts["names"] not in ([], list(template.names)):
         raise ValueError("the names are not those of the table")
@@ -164,34 +206,48 @@ def _check_facts(facts: dict[str, Any], template: Template) -> None:
 
 
 def _skeleton(config: dict[str, Any]) -> Any:
-    """The joint density with shapes in place of arrays."""
+    """The laws with shapes in place of arrays."""
     tokens = tuple(_whole("tokens", n, 2) for n in config["layout"]["num_tokens"])
     bodies = tuple(b and (int(b[0]), int(b[1])) for b in config["layout"]["bodies"])
     if len(tokens) + len(bodies) > _MOST["columns"] or sum(tokens) > _MOST["tokens"]:
         raise ValueError("too many columns or tokens")
-    if (config["states"] is None) != (not tokens) or (config["amounts"] is None) != (not bodies):
+    if config["kind"] == DENSITY:
+        return _joint(Layout(tokens, bodies), config)
+    if config["kind"] != REGRESSOR or not 0 < len(config["members"]) <= _MOST["members"]:
+        raise ValueError(f"kind {config['kind']!r:.40} or its members")
+    shapes = _covariate_shapes(config["covariates"])
+    basis = Covariates.from_config(config["covariates"], {name: np.zeros(s) for name, (s, _) in shapes.items()}).basis
+    return tuple(_joint(Layout(tokens, bodies, basis), member) for member in config["members"])
+
+
+def _joint(layout: Layout, config: dict[str, Any]) -> Any:
+    """One law with shapes in place of arrays."""
+    tokens = layout.num_tokens
+    if (config["states"] is None) != (not tokens) or (config["amounts"] is None) != (not layout.bodies):
         raise ValueError("the parts and the layout disagree")
 
     def make() -> JointDensity:
         states, amounts = None, None
         if config["states"] is not None:
             width = _whole("width", config["states"]["width"], 1)
-            states = StateDensity(tokens, width, jnp.zeros(sum(tokens)), key=jr.key(0))
+            states = StateDensity(tokens, width, jnp.zeros(sum(tokens)), layout.basis, key=jr.key(0))
         if config["amounts"] is not None:
-            amounts = _amounts(Layout(tokens, bodies), config["amounts"])
+            amounts = _amounts(layout, config["amounts"])
         return JointDensity(states, amounts)
 
     return eqx.filter_eval_shape(make)
 
 
 def _amounts(layout: Layout, config: dict[str, Any]) -> AmountDensity:
-    d, m, key, transport = len(layout.bodies), sum(layout.num_tokens), jr.key(0), None
+    d, m, key, transport, network = len(layout.bodies), layout.num_context, jr.key(0), None, None
     lows = {"width": 1, "depth": 0, "num_frequencies": 0}
     if config["map"] is not None:
         sizes = {name: _whole(name, config["map"][name], low) for name, low in (lows | {"num_intervals": 2}).items()}
-        transport = TriangularMap(d, m, **sizes, key=key)
+        transport = TriangularMap(d, m, **sizes, additive=layout.basis.num_features > 0, key=key)
     gaussian = Gaussian(jnp.zeros((d, 1 + m)), jnp.zeros((d, d)), bool(config["rotate"]))  # type: ignore[arg-type]
-    network = NoiseConditionalDensity(d, m, **{name: _whole(name, config[name], lows[name]) for name in lows}, key=key)
+    if config["network"] is not None:
+        sizes = {name: _whole(name, config["network"][name], low) for name, low in lows.items()}
+        network = NoiseConditionalDensity(d, m, **sizes, key=key)
     return AmountDensity(layout, transport, gaussian, network, jnp.zeros(2), jnp.zeros(()))
 
 
@@ -205,5 +261,5 @@ def _name(path: Any) -> str:
     return "joint" + jax.tree_util.keystr(path)
 
 
-def _named(joint: JointDensity) -> dict[str, np.ndarray]:
+def _named(joint: Any) -> dict[str, np.ndarray]:
     return {_name(p): np.asarray(leaf) for p, leaf in jax.tree_util.tree_flatten_with_path(joint)[0]}

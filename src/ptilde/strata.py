@@ -1,8 +1,8 @@
 r"""The Gaussian base of every state.
 
-Given a state, the amounts of the active columns $A$ start from $N(m(s), C_{AA})$: means linear in the state by ridge
-regression, and one covariance of the residuals, whose block on $A$ is taken apart into axes and spectrum once for each
-pattern $A$.
+Given a state, the amounts of the active columns $A$ start from $N(m(s), C_{AA})$: means linear in the state, and in the
+features of the covariates if there are any, by ridge regression; and one covariance of the residuals, whose block on
+$A$ is taken apart into axes and spectrum once for each pattern $A$.
 """
 
 from typing import Any
@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
+from sklearn.linear_model import RidgeCV
 
 from ptilde.batches import bucket
 from ptilde.models import Stratum
+from ptilde.tabular.covariates import NO_COVARIATES, Basis
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.states import one_hot
 
@@ -25,7 +27,7 @@ LEAST_EIGENVALUE = 1e-6
 MOST_ROTATION = 30_000_000
 # Rows that means and covariance are found from: one-hot features of more would fill the memory and change little.
 MOST_ROWS = 50_000
-_RIDGE = 10.0
+_RIDGE, _PENALTIES = 10.0, (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 _BEYOND = 1e9  # marks inactive directions, so that they sort last
 
 
@@ -36,26 +38,39 @@ class Layout(eqx.Module):
         num_tokens: of each column with a choice.
         bodies: for each amount the position in the state, and the token from which on it is put to use, for the levels
             of a body are the last tokens of its column; None if it always is.
+        basis: the features of covariates.
     """
 
     num_tokens: tuple[int, ...] = eqx.field(static=True)
     bodies: tuple[tuple[int, int] | None, ...] = eqx.field(static=True)
+    basis: Basis = eqx.field(static=True, default=NO_COVARIATES)
 
     @classmethod
-    def of(cls, encoder: Encoder) -> "Layout":
+    def of(cls, encoder: Encoder, basis: Basis = NO_COVARIATES) -> "Layout":
         """The layout of an encoder's rows."""
         position = {c.name: k for k, c in enumerate(encoder.choosing)}
         bodies = [(position[c.name], c.body_token) if c.body_token else None for c in encoder.amounts]
-        return cls(tuple(c.num_tokens for c in encoder.choosing), tuple(bodies))
+        return cls(tuple(c.num_tokens for c in encoder.choosing), tuple(bodies), basis)
+
+    @property
+    def num_context(self) -> int:
+        """Features of what is known of a row before its amounts."""
+        return sum(self.num_tokens) + self.basis.num_features
+
+    def context(self, tokens: Int[Array, " K"], given: Float[Array, " c"]) -> Float[Array, " m"]:
+        """What is known of a row before its amounts, as features: its state and its covariates."""
+        return jnp.concatenate([one_hot(tokens, self.num_tokens), self.basis(given)])
 
     def active(self, tokens: Int[Array, " K"]) -> Float[Array, " d"]:
         """1 for each amount that the state puts to use."""
         on = [jnp.asarray(True) if body is None else tokens[body[0]] >= body[1] for body in self.bodies]
         return jnp.stack(on).astype(jnp.float32)
 
-    def features(self, tokens: Int[Array, "b K"]) -> tuple[Float[Array, "b m"], Float[Array, "b d"]]:
-        """Of rows: the state as features, and which amounts it puts to use."""
-        return jax.vmap(lambda t: one_hot(t, self.num_tokens))(tokens), jax.vmap(self.active)(tokens)
+    def features(
+        self, tokens: Int[Array, "b K"], given: Float[Array, "b c"]
+    ) -> tuple[Float[Array, "b m"], Float[Array, "b d"]]:
+        """Of rows: what is known as features, and which amounts the state puts to use."""
+        return jax.vmap(self.context)(tokens, given), jax.vmap(self.active)(tokens)
 
     def active_rows(self, state: NDArray[np.int32]) -> NDArray[np.bool_]:
         """(n, d): the same for rows of states, in NumPy."""
@@ -71,10 +86,10 @@ class Base(eqx.Module):
     eigenvalues: Float[Array, "p d"]
     rotation: Float[Array, "p d d"] | None
 
-    def stratum(self, tokens: Int[Array, " K"], pattern: Int[Array, ""]) -> Stratum:
-        """What is known of a row from its state."""
+    def stratum(self, tokens: Int[Array, " K"], given: Float[Array, " c"], pattern: Int[Array, ""]) -> Stratum:
+        """What is known of a row from its state and its covariates."""
         row = pattern if len(self.eigenvalues) > 1 else 0  # one pattern: nothing to gather
-        context = one_hot(tokens, self.layout.num_tokens)
+        context = self.layout.context(tokens, given)
         active = self.layout.active(tokens)
         mean = active * (self.coefficients @ jnp.concatenate([jnp.ones(1), context]))
         rotation = None if self.rotation is None else self.rotation[row]
@@ -83,10 +98,10 @@ class Base(eqx.Module):
 
 
 class Gaussian(eqx.Module):
-    """Means linear in the state, and one covariance; a `Base` for any rows is made from it.
+    """Means linear in what is known, and one covariance; a `Base` for any rows is made from it.
 
     Args:
-        coefficients: (d, 1+m) intercept and effect of each token on the mean of each amount.
+        coefficients: (d, 1+m) intercept and effect of each feature on the mean of each amount.
         covariance: (d, d) of the residuals.
         rotate: whether correlations are used.
     """
@@ -96,17 +111,29 @@ class Gaussian(eqx.Module):
     rotate: bool = eqx.field(static=True)
 
     @classmethod
-    def fit(cls, layout: Layout, state: NDArray[np.int32], z: NDArray[Any], weight: NDArray[Any]) -> "Gaussian":
-        """The base of rows (n, K), (n, d) with weights (n,) of mean one."""
+    def fit(
+        cls,
+        layout: Layout,
+        state: NDArray[np.int32],
+        z: NDArray[Any],
+        weight: NDArray[Any],
+        given: NDArray[np.float32] | None = None,
+    ) -> "Gaussian":
+        """The base of rows (n, K), (n, d) with weights (n,) of mean one; without covariates the same for all (n, c)."""
         active = layout.active_rows(state)
         num_patterns = len(np.unique(np.packbits(active, axis=1), axis=0))
         if len(state) > MOST_ROWS:
             some = np.linspace(0, len(state) - 1, MOST_ROWS).astype(int)
             state, z, weight, active = state[some], z[some], weight[some], active[some]
+            given = given if given is None else given[some]
         features = _features(state, layout.num_tokens)
         coefficients = _means(features, z, active, weight)
+        if given is not None:
+            features = np.hstack([features, jax.vmap(layout.basis)(jnp.asarray(given))])
+            coefficients = _shrunk_means(features, z, active, weight)
         residual = np.where(active, z - features @ coefficients.T, 0.0)
         covariance = _covariance(residual, active * np.sqrt(weight)[:, None])
+        coefficients = np.pad(coefficients, [(0, 0), (0, 1 + layout.num_context - coefficients.shape[1])])
         rotate = z.shape[1] > 1 and num_patterns * z.shape[1] ** 2 <= MOST_ROTATION
         return cls(coefficients.astype(np.float32), covariance.astype(np.float32), rotate)
 
@@ -146,6 +173,16 @@ def _means(features: Any, z: Any, active: Any, weight: Any) -> NDArray[np.float6
         x, w = features[active[:, j]], weight[active[:, j], None]
         rows.append(np.linalg.solve(x.T @ (w * x) + penalty, x.T @ (w[:, 0] * z[active[:, j], j])))
     return np.array(rows).reshape(z.shape[1], features.shape[1])
+
+
+def _shrunk_means(features: Any, z: Any, active: Any, weight: Any) -> NDArray[np.float64]:
+    """The same, with the penalty that leaving single rows out speaks for."""
+    rows = []
+    for j in range(z.shape[1]):
+        on = active[:, j]
+        ridge = RidgeCV(_PENALTIES).fit(features[on, 1:], z[on, j], weight[on])
+        rows.append(np.append(float(ridge.intercept_), np.asarray(ridge.coef_)))
+    return np.array(rows)
 
 
 def _covariance(residual: Any, root: Any) -> NDArray[np.float64]:

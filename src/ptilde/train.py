@@ -44,10 +44,12 @@ WEIGHT_DECAY, STATES_WEIGHT_DECAY = 0.1, 1.0  # the latter where rows are too fe
 NUM_FREQUENCIES = (1, 4)
 # Steps. Where a map can only follow single rows, the best one lies early: a slow start lets it be found.
 MAP_WARM_UP = 1000
+# Rows from which on a map that sees covariates may learn as fast as one that does not.
+SURE_ROWS = 50_000
 # Of the seconds that are left, what each descent may take; the last takes the rest.
 STATES_SHARE, SCORES_SHARE, SMOOTH_SHARE, SHARP_SHARE = 0.25, 0.15, 0.15, 0.7
 HELD_OUT_SHARE = 0.1
-FEW_ROWS = 100  # below it nothing is held out
+FEW_ROWS, FEWEST_ROWS = 100, 20  # below the first nothing is held out; beside covariates a third, below the second
 ROWS_PER_PAIR = 10  # of tokens, from which on a law of states is learnt without holding rows out
 
 
@@ -64,13 +66,17 @@ class Plan(NamedTuple):
     behind: Descent
 
     @classmethod
-    def of(cls, num_rows: int, num_columns: int, max_iter: int | str) -> "Plan":
+    def of(cls, num_rows: int, num_columns: int, max_iter: int | str, covariates: bool = False) -> "Plan":
         """The plan for rows × columns, with the steps that are asked for or, if "auto", that the rows are worth."""
         width = 64 if num_columns <= 6 else 96 if num_columns <= 16 else 128
 
         def steps(a_row: float, most: int) -> int:
             return int(np.clip(a_row * num_rows, 500, most) // 100 * 100 if max_iter == "auto" else max_iter)
 
+        smooth = Descent(512, steps(10, 1000), STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.5)
+        if covariates:  # that tell rows apart: few rows are soon followed one by one
+            step_size = STEP_SIZE * float(np.clip(num_rows / SURE_ROWS, 0.1, 1))
+            smooth = Descent(512, max(1500, steps(0.25, 4000)), step_size, 1.0, MAP_WARM_UP, patience=0.3)
         return cls(
             width,
             2,
@@ -78,7 +84,7 @@ class Plan(NamedTuple):
             states=Descent(512, steps(10, 4000), STEP_SIZE, WEIGHT_DECAY),
             # Normalisation settles as the step size falls to zero: scores are learnt to the end.
             scores=Descent(512, steps(0.2, 4000), STEP_SIZE, WEIGHT_DECAY, patience=1.0),
-            smooth=Descent(512, steps(10, 1000), STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.5),
+            smooth=smooth,
             sharp=Descent(512, steps(10, 4000), SHARP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.15),
             behind=Descent(512, steps(0.1, 2000), STEP_SIZE, WEIGHT_DECAY, patience=1.0),
         )
@@ -92,12 +98,14 @@ class Encoded(NamedTuple):
         z: (n, d) amounts.
         weight: (n,) of mean one.
         held_out: (n,) rows by which weights are chosen.
+        given: (n, c) covariates.
     """
 
     state: NDArray[np.int32]
     z: NDArray[Any]
     weight: NDArray[np.float64]
     held_out: NDArray[np.bool_]
+    given: NDArray[np.float32]
 
     @property
     def judges(self) -> NDArray[np.bool_]:
@@ -111,6 +119,17 @@ def held_out_rows(n: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     if n >= FEW_ROWS:
         out[rng.permutation(n)[: round(HELD_OUT_SHARE * n)]] = True
     return out
+
+
+def folds(state: NDArray[np.int32], z: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int_]:
+    """(n,) a fold for each row, alike in states and amounts: one of ten, of three if rows are few, -1 if fewer."""
+    n = len(state)
+    num = 10 if n >= FEW_ROWS else 3 if n >= FEWEST_ROWS else 1
+    order = np.lexsort((*z.T, *state.T)) if state.size + z.size else np.arange(n)
+    shuffled = np.concatenate([rng.permutation(num) for _ in range(-(-n // num))])[:n]
+    fold = np.empty(n, int)
+    fold[order] = shuffled
+    return fold if num > 1 else fold - 1
 
 
 def train(
@@ -150,42 +169,55 @@ def train(
         data = _states(layout, rows)
         decay = WEIGHT_DECAY if data[1] is None else STATES_WEIGHT_DECAY
         descent = eqx.tree_at(lambda d: d.weight_decay, plan.states, jnp.asarray(decay, jnp.float32))
-        states = fit("states", share, descent, Unmask(), _independent(layout, rows, plan, init), data)
+        states = _independent(layout, rows, plan, init)
+        if rows.judges.any() or not layout.basis.num_features:  # else rows are too few to learn what covariates say
+            states = fit("states", share, descent, Unmask(), states, data)
     if layout.bodies:
-        amounts = max(_laws(layout, rows, max_iter, fit, init), key=lambda law: _held_out(law, rows))
+        amounts = _chosen(_laws(layout, rows, max_iter, fit, init), rows)
     return jax.tree.map(np.asarray, JointDensity(states, amounts)), histories
 
 
 def _laws(layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNGKeyArray) -> Iterator[AmountDensity]:
-    """The laws of the amounts that are tried."""
-    plan = Plan.of(int(layout.active_rows(rows.state).any(1).sum()), len(layout.bodies), max_iter)
+    """The laws of the amounts that are tried; beside covariates the first does not know them."""
+    num_rows, num_features = int(layout.active_rows(rows.state).any(1).sum()), layout.basis.num_features
+    plan = Plan.of(num_rows, len(layout.bodies), max_iter, num_features > 0)
     few = not rows.judges.any()
-    yield (start := _gaussian(layout, rows, plan, NOISE, key))
-    yield _scored(start, rows, partial(fit, "scores", 1.0 if few else SCORES_SHARE, plan.scores), key)
+    yield (start := _gaussian(layout, rows, NOISE))
+    if num_features:
+        yield _gaussian(layout, rows, NOISE, rows.given)
+    else:
+        yield _scored(start, rows, plan, partial(fit, "scores", 1.0 if few else SCORES_SHARE, plan.scores), key)
     if few:  # nothing would tell what a map has learnt from the rows that it follows
         return
     transport = _fit_map(layout, rows, plan, fit, key)
-    rows = rows._replace(z=transported(transport, layout, rows.state, rows.z))
-    behind = lambda law: eqx.tree_at(lambda a: a.transport, law, transport, is_leaf=lambda a: a is None)  # noqa: E731
-    start = _gaussian(layout, rows, plan, NOISE_MAPPED, key)
-    yield behind(start)
-    yield behind(_scored(start, rows, partial(fit, "scores behind the map", 1.0, plan.behind), key))
+    rows = rows._replace(z=transported(transport, layout, rows.state, rows.z, rows.given))
+    start = _gaussian(layout, rows, NOISE_MAPPED)
+    yield _with(start, transport=transport)
+    scored = _scored(start, rows, plan, partial(fit, "scores behind the map", 1.0, plan.behind), key)
+    yield _with(scored, transport=transport)
 
 
-def _scored(start: AmountDensity, rows: Encoded, fit: Callable, key: PRNGKeyArray) -> AmountDensity:
+def _scored(start: AmountDensity, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray) -> AmountDensity:
     """The law with scores learnt by dual score matching, and its mass brought to 1."""
-    base = start.gaussian.base(start.layout, rows.state)[0]
-    network = fit(Denoise(Dual(LEVEL_WEIGHT), base, start.log_sigma), start.network, _amounts(start.layout, rows))
-    some = _spread(rows.weight, CALIBRATION_DRAWS)
-    return eqx.tree_at(lambda a: a.network, start, network).calibrated(rows.state[some], key)
+    base, layout = start.gaussian.base(start.layout, rows.state)[0], start.layout
+    network = NoiseConditionalDensity(len(layout.bodies), layout.num_context, plan.width, plan.depth, key=key)
+    network = fit(Denoise(Dual(LEVEL_WEIGHT), base, start.log_sigma), network, _amounts(layout, rows))
+    some, scored = _spread(rows.weight, CALIBRATION_DRAWS), _with(start, network=network)
+    return scored.calibrated(rows.state[some], key, rows.given[some])
+
+
+def _with(law: AmountDensity, **parts: Any) -> AmountDensity:
+    """The law with other parts."""
+    return eqx.tree_at(lambda a: [getattr(a, n) for n in parts], law, [*parts.values()], is_leaf=lambda a: a is None)
 
 
 def _fit_map(layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray) -> TriangularMap:
     """The map that maximises the likelihood of the rows, but for what only single rows speak for."""
     data, (few, all_) = _amounts(layout, rows), NUM_FREQUENCIES
-    identity = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, num_frequencies=few, key=key)
+    d, additive = len(layout.bodies), layout.basis.num_features > 0
+    identity = TriangularMap(d, layout.num_context, plan.map_width, num_frequencies=few, additive=additive, key=key)
     smooth = fit("map", SMOOTH_SHARE, plan.smooth, Likelihood(layout), identity, data)
-    if len(layout.bodies) == 1:  # there is no column before it
+    if d == 1 or additive:  # there is no column before it, or more before all than can be followed sharply
         return smooth
     return fit("sharper map", SHARP_SHARE, plan.sharp, Likelihood(layout), smooth.refined(all_), data)
 
@@ -193,30 +225,30 @@ def _fit_map(layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNG
 def _independent(layout: Layout, rows: Encoded, plan: Plan, key: PRNGKeyArray) -> StateDensity:
     """The law of the states before it is learnt: independent columns."""
     shares = [_log_shares(rows.state[:, k], rows.weight, n) for k, n in enumerate(layout.num_tokens)]
-    return StateDensity(layout.num_tokens, plan.width, jnp.asarray(np.concatenate(shares), jnp.float32), key=key)
+    log_shares = jnp.asarray(np.concatenate(shares), jnp.float32)
+    return StateDensity(layout.num_tokens, plan.width, log_shares, layout.basis, key=key)
 
 
 def _states(layout: Layout, rows: Encoded) -> tuple[Data, Data | None]:
-    # A law of few tokens is learnt from all rows: it cannot follow them one by one.
-    few = sum(layout.num_tokens) ** 2 * ROWS_PER_PAIR < len(rows.weight)
+    # A law of few tokens is learnt from all rows: it cannot follow them one by one, unless covariates tell them apart.
+    few = not rows.given.shape[1] and sum(layout.num_tokens) ** 2 * ROWS_PER_PAIR < len(rows.weight)
     held_out = np.zeros_like(rows.held_out) if few else rows.held_out
-    return _split((rows.state,), rows.weight, held_out, np.lexsort(rows.state.T))
+    return _split((rows.state, rows.given), rows.weight, held_out, np.lexsort(rows.state.T))
 
 
-def _gaussian(
-    layout: Layout, rows: Encoded, plan: Plan, noise: tuple[float, float], key: PRNGKeyArray
-) -> AmountDensity:
-    """The law of the amounts before scores are learnt: a Gaussian."""
-    gaussian = Gaussian.fit(layout, rows.state, rows.z, rows.weight)
-    network = NoiseConditionalDensity(rows.z.shape[1], sum(layout.num_tokens), plan.width, plan.depth, key=key)
+def _gaussian(layout: Layout, rows: Encoded, noise: tuple[float, float], given: Any = None) -> AmountDensity:
+    """The law before scores are learnt: a Gaussian, the same for all covariates unless they are given."""
+    gaussian = Gaussian.fit(layout, rows.state, rows.z, rows.weight, given)
     log_sigma = jnp.log(jnp.array([max(noise[0] * gaussian.least_spread, LEAST_SIGMA), noise[1]]))
-    return AmountDensity(layout, None, gaussian, network, log_sigma, jnp.zeros(()))
+    return AmountDensity(layout, None, gaussian, None, log_sigma, jnp.zeros(()))
 
 
 def _amounts(layout: Layout, rows: Encoded) -> tuple[Data, Data | None]:
     active = layout.active_rows(rows.state)
-    pattern, group = _equal_rows(active), _equal_rows(rows.state)
-    arrays = pattern, rows.z.astype(np.float32), rows.state, group
+    # Rows that a noisy one may have come from: those with the same law, no two where there are covariates.
+    group = np.arange(len(active), dtype=np.int32) if rows.given.shape[1] else _equal_rows(rows.state)
+    pattern = _equal_rows(active)
+    arrays = pattern, rows.z.astype(np.float32), rows.state, rows.given, group
     return _split(arrays, _column_weight(active, rows.weight), rows.held_out, np.lexsort((rows.z[:, 0], pattern)))
 
 
@@ -232,10 +264,27 @@ def _equal_rows(table: NDArray[Any]) -> NDArray[np.int32]:
     return np.unique(code, return_inverse=True)[1].astype(np.int32)
 
 
-def _held_out(amounts: AmountDensity, rows: Encoded) -> float:
-    """The mean log density of held-out rows; of all if none are held out."""
+def _chosen(laws: Iterator[AmountDensity], rows: Encoded) -> AmountDensity:
+    """The law under which held-out rows are most likely; all rows if none are held out.
+
+    Beside covariates scores must do better by two standard errors: they cost as much as all the rest.
+    """
+    best, known = None, np.zeros(0)
+    for law in laws:
+        value, weight = _held_out(law, rows)
+        gain = value - known if best else np.ones(1)
+        mean = np.average(gain, weights=weight) if best else np.inf
+        error = np.sqrt(np.sum((weight * (gain - mean)) ** 2)) / np.sum(weight) if best else 0.0
+        if mean > 2 * error * (law.network is not None and rows.given.shape[1] > 0):
+            best, known = law, value
+    assert best is not None
+    return best
+
+
+def _held_out(amounts: AmountDensity, rows: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log density of held-out rows, and their weights."""
     chosen = rows.judges if rows.judges.any() else np.ones_like(rows.held_out)
-    return float(np.average(amounts.log_prob(rows.state[chosen], rows.z[chosen]), weights=rows.weight[chosen]))
+    return amounts.log_prob(rows.state[chosen], rows.z[chosen], rows.given[chosen]), rows.weight[chosen]
 
 
 def _split(

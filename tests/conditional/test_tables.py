@@ -11,7 +11,7 @@ from small_fit import small_schema, small_table
 
 import ptilde
 from ptilde import DataError, Schema
-from ptilde.conditional import tables
+from ptilde.conditional import chain, tables
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,8 @@ def test_rows_meet_a_condition(fitted_model):
         (lambda rows: np.zeros(rows.num_rows, bool), "`log_weight` must let through some of the model's own draws"),
     ],
 )
-def test_a_weight_that_is_none_is_refused(fitted_model, weight, words):
+def test_a_weight_that_is_none_is_refused(fitted_model, weight, words, monkeypatch):
+    monkeypatch.setattr(chain, "_MOST_POOLS", 1)  # one pool of draws without a row is as good as sixteen
     with pytest.raises(ValueError, match=words):
         fitted_model.sample(5, log_weight=weight)
 

@@ -136,7 +136,7 @@ def test_a_proposal_density_off_by_a_fifth_moves_the_atoms_by_its_logarithm_and_
     proposal = Scaled(losses.Proposal(-np.inf, np.inf, 0.0, 1.5), np.array(factor))
     within = losses.Bounded(losses.Ends(-np.inf, np.inf))
     loss = losses.Stratified(within, losses.Ratio((losses.Choice((0.0,), proposal),) * 2))
-    found = replicates(PAIR, None, TRUTH, lambda key: PAIR.draw(2000, key), 80, support=SUPPORT, loss=loss)
+    found = replicates(PAIR, None, TRUTH, lambda key: PAIR.draw(2000, key), 30, support=SUPPORT, loss=loss)
     assert [fault for fault in found.faults() if fault[1] == "bias"] == faults
     moved = TRUTH + np.log(factor) * np.array([1, 1, 0, 0, 0, 0, 0, 0])
     assert found._replace(truth=moved).faults() == []

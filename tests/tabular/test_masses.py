@@ -131,7 +131,7 @@ def test_slope_is_the_derivative_of_the_log_density_within_a_cell(name):
         at, h = level == i, 1e-4 * cells.step
 
         def around(by, at=at, i=i):
-            z, slope = mapped._forward(x[at] + by, i)
+            z, slope = mapped.forward(x[at] + by, i)
             return z, slope
 
         (z, middle), (up, above), (down, below) = around(0.0), around(h), around(-h)

@@ -37,9 +37,9 @@ class Likelihood(eqx.Module):
         return 0
 
     def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b 0"]) -> tuple[Array, Array]:
-        """The mean loss over rows (pattern, z, tokens, group), and its terms, one a column."""
-        _, z, tokens, _ = rows
-        context, active = self.layout.features(tokens)
+        """The mean loss over rows (pattern, z, tokens, given, group), and its terms, one a column."""
+        _, z, tokens, given, _ = rows
+        context, active = self.layout.features(tokens, given)
         latent, log_slope = model(z, context, active)
         terms = jnp.mean(0.5 * (latent**2 + active * jnp.log(2 * jnp.pi)) - log_slope, axis=0)
         return jnp.sum(terms), terms
@@ -64,20 +64,22 @@ class Denoise(eqx.Module):
         return 1 + rows[1].shape[-1]
 
     def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
-        """The mean loss over rows (pattern, z, tokens, group), and its terms."""
-        pattern, z, tokens, group = rows
+        """The mean loss over rows (pattern, z, tokens, given, group), and its terms."""
+        pattern, z, tokens, given, group = rows
         low, high = self.log_sigma
         level = low + (high - low) * u[:, 0]
         active = jax.vmap(self.base.layout.active)(tokens)
         noise = active * jax.scipy.special.ndtri(jnp.clip(u[:, 1:], _EDGE, 1 - _EDGE))
         noisy, pooled = pooled_noise(z, jnp.exp(level), noise, group)
 
-        def at(x: Array, level: Array, noise: Noise, tokens: Array, pattern: Array) -> tuple[Array, Array]:
-            stratum = self.base.stratum(tokens, pattern)
+        def at(
+            x: Array, level: Array, noise: Noise, tokens: Array, given: Array, pattern: Array
+        ) -> tuple[Array, Array]:
+            stratum = self.base.stratum(tokens, given, pattern)
             loss, terms = self.loss(lambda x, s: model(x, s, stratum), x, level, noise, stratum)
             return loss, jnp.stack(terms)
 
-        losses, terms = jax.vmap(at)(noisy, level, pooled, tokens, pattern)
+        losses, terms = jax.vmap(at)(noisy, level, pooled, tokens, given, pattern)
         return jnp.mean(losses), jnp.mean(terms, 0)
 
 
@@ -91,7 +93,7 @@ class Unmask(eqx.Module):
         return 1 + rows[0].shape[-1]
 
     def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
-        """The mean loss over rows (tokens,), and its terms."""
+        """The mean loss over rows (tokens, given), and its terms."""
         num_columns = u.shape[1] - 1
 
         def at(row: PyTree, u: Array) -> Array:
@@ -99,7 +101,10 @@ class Unmask(eqx.Module):
             rank = jnp.sum(u[1:, None] > u[1:], 1)  # sorting is slower
             masked = rank < num_masked
             surprise = jax.ops.segment_sum(
-                -model(row[0], ~masked) * model.features(row[0]), model.owner, num_columns, indices_are_sorted=True
+                -model(row[0], ~masked, row[1]) * model.features(row[0]),
+                model.owner,
+                num_columns,
+                indices_are_sorted=True,
             )
             return num_columns / num_masked * jnp.sum(masked * surprise)
 

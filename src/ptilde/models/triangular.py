@@ -74,6 +74,31 @@ class Spline(eqx.Module):
         return self.starts @ here, self.sizes @ here, self.slopes[:-1] @ here, self.slopes[1:] @ here
 
 
+class ColumnMap(eqx.Module):
+    """The map of one column: a spline, shifted and stretched.
+
+    Args:
+        raw: m, a, and the numbers of the spline.
+    """
+
+    shift: Scalar
+    sharpness: Scalar
+    spline: Spline
+
+    def __init__(self, raw: Float[Array, " o"]):
+        self.shift, self.sharpness = raw[0], _SHARPEST * jnp.tanh(raw[1] / _SHARPEST)
+        self.spline = Spline(raw[2:])
+
+    def __call__(self, x: Scalar) -> tuple[Scalar, Scalar]:
+        """Value and log slope."""
+        u, log_slope = self.spline((x - self.shift) * jnp.exp(self.sharpness))
+        return u, log_slope + self.sharpness
+
+    def inverse(self, u: Scalar) -> Scalar:
+        """Where the map takes the value u."""
+        return self.shift + self.spline.inverse(u) * jnp.exp(-self.sharpness)
+
+
 class Columns(eqx.Module):
     r"""A residual network for each column, which sees the columns before it and the state.
 
@@ -84,6 +109,7 @@ class Columns(eqx.Module):
         width: of every layer.
         depth: number of residual blocks of two layers.
         num_frequencies: columns are seen with $\sin$ and $\cos$ of $\tfrac{\pi}{2} 2^i x$ for so many $i$.
+        additive: whether the outputs have a part that is linear in the state.
     """
 
     first: Float[Array, "d w n"]
@@ -91,6 +117,7 @@ class Columns(eqx.Module):
     blocks: list[tuple[Float[Array, "d w w"], Float[Array, "d w"], Float[Array, "d w w"], Float[Array, "d w"]]]
     last: Float[Array, "d o w"]
     last_shift: Float[Array, "d o"]
+    additive: Float[Array, "d o m"] | None
 
     def __init__(
         self,
@@ -100,6 +127,7 @@ class Columns(eqx.Module):
         width: int,
         depth: int,
         num_frequencies: int,
+        additive: bool,
         *,
         key: PRNGKeyArray,
     ):
@@ -116,6 +144,7 @@ class Columns(eqx.Module):
             for a, b in zip(blocks[::2], blocks[1::2], strict=True)
         ]
         self.last, self.last_shift = jnp.zeros((dim, num_outputs, width)), jnp.zeros((dim, num_outputs))
+        self.additive = jnp.zeros((dim, num_outputs, num_context)) if additive else None
 
     def __call__(self, i: Scalar, x: Point, state: Float[Array, " m"]) -> Float[Array, " o"]:
         """The outputs for column i, of which `self` holds the weights alone."""
@@ -126,7 +155,8 @@ class Columns(eqx.Module):
         h = h + self.first_shift
         for inner, inner_shift, outer, outer_shift in self.blocks:
             h = h + outer @ jax.nn.silu(inner @ jax.nn.silu(h) + inner_shift) + outer_shift
-        return self.last @ jax.nn.silu(h) + self.last_shift
+        out = self.last @ jax.nn.silu(h) + self.last_shift
+        return out if self.additive is None else out + self.additive @ state
 
 
 class TriangularMap(eqx.Module):
@@ -139,6 +169,7 @@ class TriangularMap(eqx.Module):
         depth: residual blocks of two layers.
         num_frequencies: of the features of the columns before.
         num_intervals: $K$ of the splines.
+        additive: whether $m, a, b$ have a part that is linear in the state and the covariates.
     """
 
     columns: Columns
@@ -152,6 +183,7 @@ class TriangularMap(eqx.Module):
         depth: int = 2,
         num_frequencies: int = 1,
         num_intervals: int = NUM_INTERVALS,
+        additive: bool = False,
         *,
         key: PRNGKeyArray,
     ):
@@ -161,7 +193,7 @@ class TriangularMap(eqx.Module):
         _validate.at_least("num_intervals", num_intervals, 2)
         num_outputs = 3 * num_intervals + 1
         self.num_frequencies = num_frequencies
-        self.columns = Columns(dim, num_context + dim, num_outputs, width, depth, num_frequencies, key=key)
+        self.columns = Columns(dim, num_context + dim, num_outputs, width, depth, num_frequencies, additive, key=key)
 
     @property
     def width(self) -> int:
@@ -199,7 +231,7 @@ class TriangularMap(eqx.Module):
         Columns outside, rows inside: so each layer is one large product of matrices.
         """
         x, state = active * x, jnp.concatenate([context, active], axis=1)
-        one = lambda net, i: jax.vmap(lambda x, s: _forward(net(i, x, s), x[i]))(x, state)  # noqa: E731
+        one = lambda net, i: jax.vmap(lambda x, s: ColumnMap(net(i, x, s))(x[i]))(x, state)  # noqa: E731
         u, log_slope = jax.vmap(one)(self.columns, jnp.arange(x.shape[1]))
         return active * u.T, active * log_slope.T
 
@@ -211,27 +243,18 @@ class TriangularMap(eqx.Module):
 
         def step(x: Array, column: tuple[Columns, Scalar]) -> tuple[Array, None]:
             net, i = column
-            value = jax.vmap(lambda x, s, u: _inverse(net(i, x, s), u[i]))(x, state, u)
+            value = jax.vmap(lambda x, s, u: ColumnMap(net(i, x, s)).inverse(u[i]))(x, state, u)
             return x.at[:, i].set(active[:, i] * value), None
 
         return jax.lax.scan(step, jnp.zeros_like(u), (self.columns, jnp.arange(u.shape[1])))[0]
+
+    def first(self, context: Float[Array, " m"], active: Float[Array, " d"]) -> "ColumnMap":
+        """The map of the first column of one row: it sees no other."""
+        net = jax.tree.map(lambda a: a[0], self.columns)
+        return ColumnMap(net(0, jnp.zeros_like(active), jnp.concatenate([context, active])))
 
 
 def _features(x: Point, num_features: int) -> Float[Array, " n"]:
     """Each entry with its sines and cosines."""
     phase = 0.5 * jnp.pi * x[:, None] * 2.0 ** jnp.arange((num_features - 1) // 2)
     return jnp.concatenate([x[:, None], jnp.sin(phase), jnp.cos(phase)], axis=1).ravel()
-
-
-def _forward(raw: Float[Array, " o"], x: Scalar) -> tuple[Scalar, Scalar]:
-    sharpness = _bounded(raw[1])
-    u, log_slope = Spline(raw[2:])((x - raw[0]) * jnp.exp(sharpness))
-    return u, log_slope + sharpness
-
-
-def _inverse(raw: Float[Array, " o"], u: Scalar) -> Scalar:
-    return raw[0] + Spline(raw[2:]).inverse(u) * jnp.exp(-_bounded(raw[1]))
-
-
-def _bounded(a: Scalar) -> Scalar:
-    return _SHARPEST * jnp.tanh(a / _SHARPEST)

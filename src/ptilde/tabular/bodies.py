@@ -169,7 +169,7 @@ class BodyMap:
         level = self.level(x)
         for i, cells in enumerate(self.levels):
             at = level == i
-            z[at], log_slope[at] = self._forward(x[at], i) if cells is None else self._in_cells(cells, i, x[at], rng)
+            z[at], log_slope[at] = self.forward(x[at], i) if cells is None else self._in_cells(cells, i, x[at], rng)
         return z, log_slope
 
     def decode(self, z: Array, level: NDArray[np.int32]) -> Array:
@@ -191,11 +191,11 @@ class BodyMap:
         for i in self.masses:
             at = level == i
             smooth, log_smooth = self.marginal.forward(x[at])
-            z, log_slope[at] = self._forward(x[at], i)
+            z, log_slope[at] = self.forward(x[at], i)
             bend[at] += z * np.exp(log_slope[at]) - smooth * np.exp(log_smooth)
         return log_slope, bend
 
-    def _forward(self, x: Array, level: int) -> tuple[Array, Array]:
+    def forward(self, x: Array, level: int) -> tuple[Array, Array]:
         """Amounts and log dz/dx at numbers (n,) among the cells of a level."""
         z, log_slope = self.marginal.forward(x)
         if level not in self.masses:
@@ -215,7 +215,7 @@ class BodyMap:
         z = np.clip(z, low, high)
         log_slope = log_mass - norm.logpdf(z) - np.log(cells.step)
         narrow = high - low < NARROW
-        log_slope[narrow] = self._forward(x[narrow], level)[1]
+        log_slope[narrow] = self.forward(x[narrow], level)[1]
         return np.where(flip, -z, z), log_slope
 
     def _ends_in_z(self, cells: Cells, level: int, x: Array) -> tuple[Array, Array]:
@@ -223,7 +223,7 @@ class BodyMap:
         for end, outside in zip(cells.ends(x), (-np.inf, np.inf), strict=True):
             z = np.full(len(x), outside)
             inner = np.isfinite(end)
-            z[inner] = self._forward(end[inner], level)[0]
+            z[inner] = self.forward(end[inner], level)[0]
             ends.append(z)
         return ends[0], ends[1]
 

@@ -25,6 +25,11 @@ class Line:
     centre: float = 0.0
     scale: float = 1.0
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the body."""
+        return -np.inf, np.inf
+
     def forward(self, x: Array) -> tuple[Array, Array]:
         r"""$y$ and $\log dy/dx$."""
         return (x - self.centre) / self.scale, np.full_like(x, -np.log(self.scale))
@@ -45,6 +50,11 @@ class HeavyLine:
 
     centre: float
     scale: float
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the body."""
+        return -np.inf, np.inf
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         r"""$y$ and $\log dy/dx$."""
@@ -70,6 +80,11 @@ class HalfLine:
 
     origin: float = 0.0
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the body."""
+        return self.origin, np.inf
+
     def forward(self, x: Array) -> tuple[Array, Array]:
         r"""$y$ and $\log dy/dx$."""
         y = np.log(x - self.origin)
@@ -90,6 +105,11 @@ class Segment:
 
     low: float
     high: float
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the body."""
+        return self.low, self.high
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         r"""$y$ and $\log dy/dx$."""

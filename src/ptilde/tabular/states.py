@@ -5,6 +5,8 @@ other column, $P(s_k \mid s_O)$. It is trained by cross-entropy on masked column
 1..K, whose mean is $-\log P(s)$ averaged over all orders (Uria, Murray & Larochelle 2014; Hoogeboom et al. 2022,
 equation 6): the concrete score of the absorbing diffusion. By the chain rule in the order of the columns,
 $\log P(s) = \sum_k \log P(s_k \mid s_{<k})$ is exact, and a draw takes K evaluations.
+
+Beside covariates the logits have a part that is linear in their features: an additive model, to which the network adds.
 """
 
 import equinox as eqx
@@ -14,6 +16,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ptilde._typing import Scalar
+from ptilde.tabular.covariates import NO_COVARIATES, Basis
 
 Tokens = Int[Array, " K"]
 
@@ -25,21 +28,33 @@ class StateDensity(eqx.Module):
         num_tokens: of each column, at least 2.
         width: of the network's two hidden layers.
         log_shares: at the start, every column has this law whatever is observed, given for all tokens of all columns.
+        basis: the features of covariates.
     """
 
     num_tokens: tuple[int, ...] = eqx.field(static=True)
+    basis: Basis = eqx.field(static=True)
     first: eqx.nn.Linear
     second: eqx.nn.Linear
     last: eqx.nn.Linear
+    additive: Float[Array, "m f"] | None
 
-    def __init__(self, num_tokens: tuple[int, ...], width: int, log_shares: Float[Array, " m"], *, key: PRNGKeyArray):
+    def __init__(
+        self,
+        num_tokens: tuple[int, ...],
+        width: int,
+        log_shares: Float[Array, " m"],
+        basis: Basis = NO_COVARIATES,
+        *,
+        key: PRNGKeyArray,
+    ):
         keys = jr.split(key, 3)
-        total = sum(num_tokens)
-        self.num_tokens = num_tokens
-        self.first = eqx.nn.Linear(total + len(num_tokens), width, key=keys[0])
+        total, num_features = sum(num_tokens), basis.num_features
+        self.num_tokens, self.basis = num_tokens, basis
+        self.first = eqx.nn.Linear(total + len(num_tokens) + num_features, width, key=keys[0])
         self.second = eqx.nn.Linear(width, width, key=keys[1])
         last = eqx.nn.Linear(width, total, key=keys[2])
         self.last = eqx.tree_at(lambda m: (m.weight, m.bias), last, (jnp.zeros_like(last.weight), log_shares))
+        self.additive = jnp.zeros((total, num_features)) if num_features else None
 
     @property
     def owner(self) -> Int[Array, " m"]:
@@ -50,26 +65,30 @@ class StateDensity(eqx.Module):
         """One-hot tokens, column after column."""
         return one_hot(tokens, self.num_tokens)
 
-    def __call__(self, tokens: Tokens, observed: Bool[Array, " K"]) -> Float[Array, " m"]:
-        """Log probabilities of all tokens of all columns, given the observed ones."""
+    def __call__(
+        self, tokens: Tokens, observed: Bool[Array, " K"], given: Float[Array, " c"] | None = None
+    ) -> Float[Array, " m"]:
+        """Log probabilities of all tokens of all columns, given the observed ones and the covariates."""
         seen = self.features(tokens) * observed[self.owner]
-        h = jax.nn.silu(self.first(jnp.concatenate([seen, observed.astype(seen.dtype)])))
+        known = jnp.zeros(0) if given is None else self.basis(given)
+        h = jax.nn.silu(self.first(jnp.concatenate([seen, observed.astype(seen.dtype), known])))
         h = h + jax.nn.silu(self.second(h))
-        return _log_softmax(self.last(h), self.num_tokens)
+        logits = self.last(h) if self.additive is None else self.last(h) + self.additive @ known
+        return _log_softmax(logits, self.num_tokens)
 
-    def log_prob(self, tokens: Tokens) -> Scalar:
+    def log_prob(self, tokens: Tokens, given: Float[Array, " c"] | None = None) -> Scalar:
         r"""$\log P(s)$ by the chain rule."""
         columns = jnp.arange(len(self.num_tokens))
-        given = jax.vmap(lambda k: self(tokens, columns < k))(columns)
-        return jnp.sum(given[self.owner, jnp.arange(self.owner.size)] * self.features(tokens))
+        laws = jax.vmap(lambda k: self(tokens, columns < k, given))(columns)
+        return jnp.sum(laws[self.owner, jnp.arange(self.owner.size)] * self.features(tokens))
 
-    def sample(self, key: PRNGKeyArray) -> Tokens:
+    def sample(self, key: PRNGKeyArray, given: Float[Array, " c"] | None = None) -> Tokens:
         """One draw, column after column."""
         columns = jnp.arange(len(self.num_tokens))
         start = jnp.asarray(_starts(self.num_tokens))
 
         def step(tokens: Tokens, k: Scalar) -> tuple[Tokens, None]:
-            logits = jnp.where(self.owner == k, self(tokens, columns < k), -jnp.inf)
+            logits = jnp.where(self.owner == k, self(tokens, columns < k, given), -jnp.inf)
             return tokens.at[k].set(jr.categorical(jr.fold_in(key, k), logits) - start[k]), None
 
         return jax.lax.scan(step, jnp.zeros(columns.size, jnp.int32), columns)[0]

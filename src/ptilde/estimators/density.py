@@ -1,4 +1,4 @@
-"""scikit-learn's face of the library: tables in, tables out. No mathematics here."""
+"""The density of a table's rows."""
 
 import time
 import warnings
@@ -8,31 +8,25 @@ from typing import Any
 import jax.random as jr
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import DensityMixin
+from sklearn.utils.validation import check_is_fitted
 
 from ptilde import _validate, modelfile
 from ptilde._arguments import seed_of, weights_of
 from ptilde.conditional import Completion
+from ptilde.estimators.base import AbstractScoreEstimator, told, training_rows
 from ptilde.fit import Event, Printer, together
 from ptilde.normalizer import LogNormalizer, importance
 from ptilde.samplers import NoiseSampler
 from ptilde.strata import Layout
 from ptilde.tabular.encoder import Encoder, Rows
-from ptilde.tabular.frames import Table, filled, frame_like, open_table
+from ptilde.tabular.frames import filled, frame_like, open_table
 from ptilde.tabular.kinds import empty
 from ptilde.tabular.schema import Schema
-from ptilde.train import Encoded, held_out_rows, train
-
-__all__ = ["ScoreDensity", "load"]
-
-# A table with a grid is repeated, each time with other places within the cells, up to so many rows.
-_DEQUANTISED_ROWS = 200_000
-_MOST_COPIES = 8
-_STREAMS = {"table": 0, "train": 1, "sample": 2, "ode": 3, "normalizer": 4, "impute": 5, "proposal": 6}
+from ptilde.train import held_out_rows, train
 
 
-class ScoreDensity(DensityMixin, BaseEstimator):
+class ScoreDensity(DensityMixin, AbstractScoreEstimator):
     """The density of a table's rows, estimated by dual score matching: normalised, on atoms and bodies.
 
     `log p(row) = log P(state) + log p(amounts | state)`, in nats, with respect to point masses on atoms, categories
@@ -62,9 +56,6 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         Guth, Kadkhodaie & Simoncelli (2025), Learning normalized image densities via dual score matching.
     """
 
-    n_features_in_: int
-    feature_names_in_: NDArray[Any]
-
     def __init__(
         self,
         schema: Schema | None = None,
@@ -84,24 +75,24 @@ class ScoreDensity(DensityMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> "ScoreDensity":
         """Estimate the density of the rows of `X`: pandas, polars, pyarrow, or a 2-D array; `y` is ignored."""
         began = time.monotonic()
-        self._check_parameters()
+        self._check_limits()
+        if self.schema is not None and not isinstance(self.schema, Schema):
+            raise ValueError(f"`schema` must be a ptilde.Schema or None; got {type(self.schema).__name__}.")
         table = self._open(X, reset=True)
         weight = weights_of(sample_weight, table.num_rows)
         self.seed_ = seed_of(self.random_state)
         self.schema_ = Schema.infer(table, sample_weight) if self.schema is None else self.schema
-        rng = np.random.default_rng([self.seed_ % 2**32, _STREAMS["table"]])
+        rng = self._rng("table")
         columns = self.schema_.check(table)
         self._template = table.template
         self._encoder = Encoder.fit(self.schema_, columns, weight, rng)
-        rows = self._training_rows(columns, weight, rng)
+        held_out = held_out_rows(len(weight), rng)
+        rows = training_rows(self._encoder, columns, weight, rng, held_out)
         tell = together(self.callback, Printer() if self.verbose else None)
         self._joint, trajectories = train(
             Layout.of(self._encoder), rows, self.max_iter, self.time_budget, self._key("train"), tell
         )
-        self.history_ = {
-            stage: {"step": t.step, "loss": t.loss, "terms": t.terms, "validation": t.validation}
-            for stage, t in trajectories.items()
-        }
+        self.history_ = told(trajectories)
         self.n_iter_ = list(self.history_.values())[-1]["step"][-1] if self.history_ else 0
         self.fit_seconds_ = time.monotonic() - began
         return self
@@ -245,25 +236,6 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         facts |= {"names": [str(n) for n in getattr(self, "feature_names_in_", ())]}
         modelfile.save(modelfile.Fitted(self.schema_, self._template, self._encoder, self._joint, facts), path)
 
-    def _check_parameters(self) -> None:
-        if not isinstance(self.max_iter, str):
-            _validate.whole("max_iter", self.max_iter, 1)
-        else:
-            _validate.one_of("max_iter", self.max_iter, ("auto",))
-        if self.time_budget is not None:
-            _validate.positive("time_budget", self.time_budget)
-        if self.schema is not None and not isinstance(self.schema, Schema):
-            raise ValueError(f"`schema` must be a ptilde.Schema or None; got {type(self.schema).__name__}.")
-
-    def _open(self, X: Any, reset: bool) -> Table:
-        if hasattr(X, "columns") or hasattr(X, "column_names"):
-            table = open_table(X)
-            if reset:
-                validate_data(self, X, reset=True, skip_check_array=True)
-            return table
-        checked = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=1)
-        return open_table(checked)
-
     def _rows(self, X: Any) -> tuple[dict[str, NDArray[Any]], Rows]:
         check_is_fitted(self)
         columns = self.schema_.check(self._open(X, reset=False))
@@ -275,41 +247,3 @@ class ScoreDensity(DensityMixin, BaseEstimator):
         if kept is None or kept.joint is not self._joint:
             kept = self._kept = Completion.of(self._encoder, self._joint, self._key("proposal"))
         return kept
-
-    def _training_rows(self, columns: Any, weight: NDArray[np.float64], rng: np.random.Generator) -> Encoded:
-        held_out = held_out_rows(len(weight), rng)
-        copies = 1
-        if self._encoder.gridded:
-            copies = int(np.clip(_DEQUANTISED_ROWS // len(weight), 1, _MOST_COPIES))
-        parts = [self._encoder.encode(columns, rng) for _ in range(copies)]
-        state, z = (np.concatenate([getattr(p, name) for p in parts]) for name in ("state", "z"))
-        return Encoded(state, z, np.tile(weight, copies), np.tile(held_out, copies))
-
-    def _key(self, stream: str, random_state: Any = None) -> Any:
-        seed = self.seed_ if random_state is None else seed_of(random_state)
-        return jr.fold_in(jr.key(seed % 2**32), _STREAMS[stream])
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.string = True
-        tags.input_tags.categorical = True
-        tags.non_deterministic = False
-        return tags
-
-
-def load(path: Any) -> ScoreDensity:
-    """The model in a file that `save` wrote.
-
-    Raises:
-        ModelFileError: if the file is not such a file, or no longer is.
-    """
-    fitted = modelfile.load(path)
-    model = ScoreDensity(random_state=fitted.facts["seed"])
-    model.schema_, model._template, model._encoder, model._joint = fitted[:4]
-    model.seed_, model.n_iter_ = fitted.facts["seed"], fitted.facts["n_iter"]
-    model.fit_seconds_, model.history_ = fitted.facts["fit_seconds"], fitted.facts["history"]
-    model.n_features_in_ = len(fitted.template.names)
-    if fitted.facts["names"]:
-        model.feature_names_in_ = np.array(fitted.facts["names"], dtype=object)
-    return model

@@ -1,0 +1,325 @@
+"""The whole law of a target given covariates."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax.random as jr
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ptilde import _validate, modelfile
+from ptilde._arguments import seed_of, weights_of
+from ptilde._validate import DataError
+from ptilde.estimators import targets
+from ptilde.estimators.base import AbstractScoreEstimator, told, training_rows
+from ptilde.estimators.portfolio import Aggregate
+from ptilde.fit import Event, Printer, together
+from ptilde.predictive import PredictiveLaw, predictive_laws
+from ptilde.strata import Layout
+from ptilde.tabular.covariates import Covariates
+from ptilde.tabular.encoder import Encoder
+from ptilde.tabular.frames import Table
+from ptilde.tabular.kinds import Kind
+from ptilde.tabular.schema import Schema
+from ptilde.train import folds, train
+
+Array = NDArray[np.float64]
+EXPOSURE = "log(exposure)"
+_DRAWS = 1000  # behind a mean or a quantile of one of several targets
+
+
+class ScoreRegressor(RegressorMixin, AbstractScoreEstimator):
+    r"""The law of y given X: atoms such as zero or a limit, and the amounts between them.
+
+    $p(y \mid x) = P(\text{state} \mid x)\, p(\text{amount} \mid \text{state}, x)$, each learnt by a network that starts
+    from the law that does not know x and is stopped by held-out rows; the result is the mean of an ensemble, each
+    member of which holds other rows out. Atoms, grids and supports of y are found by `Schema.infer`, or declared.
+
+    With `exposure`, its logarithm is a covariate of both parts, whose effect is learnt: the probability of an atom and
+    the law of the amounts may depend on it in any way, with no proportionality assumed.
+
+    Args:
+        schema: what the target may hold: a kind, or for several targets a `Schema`; found if None.
+        n_estimators: members of the ensemble.
+        random_state: seed of the fit, and of draws that are given none.
+        max_iter: number of steps of each descent, or "auto": chosen from the size of the table.
+        time_budget: seconds to fit for, instead of a number of steps. The result then depends on the machine's speed.
+        verbose: whether progress is printed, a line every few seconds.
+        callback: called with a `ptilde.fit.Event` about once a second.
+
+    Attributes:
+        schema_: the kinds of the targets.
+        history_: by member and stage: step, loss, its terms, held-out loss.
+        n_iter_: steps of the last descent.
+        seed_: the integer seed that was used.
+        n_features_in_: number of covariates, without the exposure.
+        feature_names_in_: their names, for tables whose columns have names.
+        fit_seconds_: time the fit took.
+
+    References:
+        Guth, Kadkhodaie & Simoncelli (2025), Learning normalized image densities via dual score matching.
+        Durkan, Bekasov, Murray & Papamakarios (2019), Neural spline flows.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Kind | None = None,
+        n_estimators: int = 4,
+        random_state: Any = None,
+        max_iter: int | str = "auto",
+        time_budget: float | None = None,
+        verbose: int = 0,
+        callback: Callable[[Event], None] | None = None,
+    ):
+        self.schema = schema
+        self.n_estimators = n_estimators
+        self.random_state = random_state
+        self.max_iter = max_iter
+        self.time_budget = time_budget
+        self.verbose = verbose
+        self.callback = callback
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, exposure: ArrayLike | None = None
+    ) -> "ScoreRegressor":
+        """Learn the law of y given X.
+
+        Args:
+            X: covariates: pandas, polars, pyarrow, or a 2-D array; numbers, text, empty cells.
+            y: (n,) target, or (n, k) targets; numbers.
+            sample_weight: (n,) weights.
+            exposure: (n,) what each row was observed for, such as a share of a year; positive.
+        """
+        began = time.monotonic()
+        self._check_limits()
+        _validate.whole("n_estimators", self.n_estimators, 1)
+        table = self._open(X, reset=True)
+        found = targets.opened(y, table.num_rows)
+        weight = weights_of(sample_weight, table.num_rows)
+        self.seed_ = seed_of(self.random_state)
+        self.schema_ = targets.schema_of(self.schema, found, sample_weight)
+        self._single, self._template = found.single, table.template
+        rng = self._rng("table")
+        columns = self.schema_.check(found.table)
+        self._encoder = Encoder.fit(self.schema_, columns, weight, rng)
+        self._covariates = Covariates.fit(self._with_exposure(table, exposure, reset=True), weight)
+        given = self._covariates.encode(self._with_exposure(table, exposure))
+        layout = Layout.of(self._encoder, self._covariates.basis)
+        tell = together(self.callback, Printer() if self.verbose else None)
+        order = self._encoder.encode(columns, rng)
+        fold = folds(order.state, order.z, self._rng("folds"))
+        members, self.history_ = [], {}
+        for k in range(self.n_estimators):
+            rows = training_rows(self._encoder, columns, weight, rng, fold == k % (fold.max() + 1), given)
+            left = None if self.time_budget is None else self.time_budget - (time.monotonic() - began)
+            seconds = None if left is None else max(left, 1.0) / (self.n_estimators - k)
+            word = "" if self.n_estimators == 1 else f"{k + 1} of {self.n_estimators}: "
+            key = jr.fold_in(self._key("train"), k)
+            joint, trajectories = train(layout, rows, self.max_iter, seconds, key, _renamed(tell, word))
+            members.append(joint)
+            self.history_ |= {f"{word}{stage}": history for stage, history in told(trajectories).items()}
+        self._members = tuple(members)
+        self.n_iter_ = list(self.history_.values())[-1]["step"][-1] if self.history_ else 0
+        self.fit_seconds_ = time.monotonic() - began
+        return self
+
+    # --- the law -----------------------------------------------------------------------------------------------------
+
+    def score_samples(self, X: Any, y: Any, exposure: ArrayLike | None = None) -> Array:
+        """The log density (n,) of each row's y given its X, in nats, with respect to what `ScoreDensity` says."""
+        given, columns = self._given(X, exposure), self._columns(y, X)
+        rows = self._encoder.encode(columns)
+        value = logsumexp([m.log_prob(rows.state, rows.z, given) for m in self._members], axis=0)
+        value = np.where(rows.outside, -np.inf, value - np.log(len(self._members)) + rows.log_slope)
+        if rows.outside.any():
+            warnings.warn(
+                f"Rows with values that have no probability get log density -inf: "
+                f"{self._encoder.outside_in_words(columns)}.",
+                stacklevel=2,
+            )
+        return value
+
+    def pdf(self, X: Any, y: Any, exposure: ArrayLike | None = None) -> Array:
+        """The density (n,) of each row's y; on an atom, its probability."""
+        return np.exp(self.score_samples(X, y, exposure))
+
+    def score(  # type: ignore[override]
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, exposure: ArrayLike | None = None
+    ) -> float:
+        """The mean log density of y given X, in nats; rows of weight 0 do not count."""
+        value = self.score_samples(X, y, exposure)
+        weight = weights_of(sample_weight, len(value))
+        return float(np.average(value[weight > 0], weights=weight[weight > 0]))
+
+    def cdf(self, X: Any, y: Any, exposure: ArrayLike | None = None, strict: bool = False) -> Array:
+        """(n,) probability of values up to y, or if `strict` below it; they differ on atoms and grids."""
+        values = next(iter(self._columns(y, X).values()))
+        return self._each(X, exposure, lambda law, rows: law.cdf(values[rows, None], strict)[:, 0])
+
+    def crps(self, X: Any, y: Any, exposure: ArrayLike | None = None) -> Array:
+        """(n,) continuous ranked probability score of each row, in the units of y; less is better."""
+        values = next(iter(self._columns(y, X).values()))
+        return self._each(X, exposure, lambda law, rows: law.crps(values[rows]))
+
+    def sample(
+        self, X: Any, n_samples: int = 1, random_state: Any = None, exposure: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        """(n, n_samples) draws of y given each row of X; (n, n_samples, k) of k targets, drawn together."""
+        _validate.whole("n_samples", n_samples, 1)
+        drawn = self._draws(self._given(X, exposure), int(n_samples), self._key("sample", random_state))
+        return drawn[..., 0] if self._single else drawn
+
+    def _draws(self, given: NDArray[np.float32], num: int, key: Any) -> Array:
+        """(n, num, k) draws given covariates (n, c)."""
+        given = np.repeat(given, num, axis=0)
+        member = np.asarray(jr.randint(jr.fold_in(key, 0), (len(given),), 0, len(self._members)))
+        drawn = np.empty((len(given), len(self.schema_.columns)))
+        for k, joint in enumerate(self._members):
+            rows, own = member == k, jr.fold_in(key, 1 + k)
+            state = joint.draw_states(int(rows.sum()), own, given[rows])
+            z = joint.draw_amounts(state, jr.fold_in(own, 1), None, given[rows])
+            drawn[rows] = np.stack(list(self._encoder.decode(state, z).values()), axis=1)
+        return drawn.reshape(-1, num, drawn.shape[1])
+
+    # --- what is asked of the law ------------------------------------------------------------------------------------
+
+    def predict(self, X: Any, exposure: ArrayLike | None = None, method: str = "one_pass") -> Array:
+        """The mean of y given each row of X.
+
+        Args:
+            X: covariates.
+            exposure: of each row, if the fit had one.
+            method: "one_pass": by quadrature of the one-pass density. "ode": by the probability flow, slow and
+                independent of the network's own normalisation.
+
+        Returns:
+            (n,) means; of several targets (n, k), each the mean of 1,000 draws.
+        """
+        _validate.one_of("method", method, ("one_pass", "ode"))
+        check_is_fitted(self)
+        if not self._single:
+            return self._drawn(X, exposure, lambda y: y.mean(axis=1))
+        return self._each(X, exposure, lambda law, rows: law.mean(), method)
+
+    def predict_quantile(
+        self, X: Any, q: ArrayLike, exposure: ArrayLike | None = None, method: str = "one_pass"
+    ) -> Array:
+        """Quantiles of y given each row of X: (n, len(q)), or (n,) for one q; of k targets (n, len(q), k)."""
+        _validate.one_of("method", method, ("one_pass", "ode"))
+        levels = np.atleast_1d(np.asarray(q, np.float64))
+        for level in levels:
+            _validate.share("q", level)
+        check_is_fitted(self)
+        if not self._single:
+            found = self._drawn(X, exposure, lambda y: np.moveaxis(np.quantile(y, levels, axis=1), 0, 1))
+        else:
+            found = self._each(X, exposure, lambda law, rows: law.quantile(levels), method)
+        return found[:, 0] if np.ndim(q) == 0 else found
+
+    def predict_interval(self, X: Any, level: float = 0.9, exposure: ArrayLike | None = None) -> Array:
+        """(n, 2) the central interval that holds y with at least this probability."""
+        _validate.share("level", level)
+        return self.predict_quantile(X, [(1 - level) / 2, (1 + level) / 2], exposure)
+
+    def predict_atoms(self, X: Any, exposure: ArrayLike | None = None) -> dict[Any, Any]:
+        """The probability (n,) of each atom; of several targets, such a dictionary for each."""
+        shares = targets.atom_shares(self._members, self._encoder, self._given(X, exposure))
+        return next(iter(shares.values())) if self._single else shares
+
+    def expected_shortfall(self, X: Any, level: float, exposure: ArrayLike | None = None) -> Array:
+        """(n,) the mean of y beyond its quantile at the level, such as .99."""
+        _validate.share("level", level)
+        return self._each(X, exposure, lambda law, rows: law.expected_shortfall(level))
+
+    def layer(self, X: Any, attachment: float, limit: float, exposure: ArrayLike | None = None) -> Array:
+        """(n,) the expected payment of a layer: the mean of min(max(y - attachment, 0), limit)."""
+        _validate.finite("attachment", attachment)
+        _validate.at_least("limit", limit, 0)
+        return self._each(X, exposure, lambda law, rows: law.layer(attachment, limit))
+
+    def limited_expected_value(self, X: Any, limit: float, exposure: ArrayLike | None = None) -> Array:
+        """(n,) the mean of min(y, limit)."""
+        _validate.finite("limit", limit)
+        return self._each(X, exposure, lambda law, rows: law.expectation(lambda y: np.minimum(y, limit)))
+
+    def aggregate(
+        self, X: Any, n_sims: int = 10_000, random_state: Any = None, exposure: ArrayLike | None = None
+    ) -> Aggregate:
+        """The law of the total of y over the rows of X, independent given X, by simulation."""
+        _validate.whole("n_sims", n_sims, 2)
+        seed = self.seed_ if random_state is None else seed_of(random_state)
+        total, mean = np.zeros(int(n_sims)), 0.0
+        for block, (_, law) in enumerate(self._laws(X, exposure)):
+            total += law.total(int(n_sims), np.random.default_rng([seed % 2**32, block]))
+            mean += float(law.mean().sum())
+        return Aggregate(total, mean)
+
+    def save(self, path: Any) -> None:
+        """Write the model to one safe file (`.ptilde`); nothing in it can run."""
+        check_is_fitted(self)
+        facts = {"seed": self.seed_, "n_iter": self.n_iter_, "fit_seconds": self.fit_seconds_, "history": self.history_}
+        facts |= {"names": [str(n) for n in getattr(self, "feature_names_in_", ())], "single": self._single}
+        fitted = modelfile.Fitted(self.schema_, self._template, self._encoder, self._members, facts, self._covariates)
+        modelfile.save(fitted, path)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _laws(self, X: Any, exposure: Any, method: str = "one_pass") -> Iterator[tuple[slice, PredictiveLaw]]:
+        given = self._given(X, exposure)
+        if not self._single:
+            raise ValueError(
+                f"This is for one target; got {len(self.schema_.columns)}: {', '.join(self.schema_.columns)}. Fit a "
+                "ScoreRegressor for each, or use `sample`, whose draws are joint."
+            )
+        return predictive_laws(self._members, self._encoder.columns[0], given, method)
+
+    def _each(self, X: Any, exposure: Any, what: Callable, method: str = "one_pass") -> Array:
+        return np.concatenate([what(law, rows) for rows, law in self._laws(X, exposure, method)])
+
+    def _drawn(self, X: Any, exposure: Any, what: Callable[[Array], Array]) -> Array:
+        """A function of draws (b, draws, k), over all rows."""
+        given, key = self._given(X, exposure), self._key("sample")
+        blocks = [given[a : a + 500] for a in range(0, len(given), 500)]
+        return np.concatenate([what(self._draws(b, _DRAWS, jr.fold_in(key, i))) for i, b in enumerate(blocks)])
+
+    def _given(self, X: Any, exposure: Any) -> NDArray[np.float32]:
+        check_is_fitted(self)
+        return self._covariates.encode(self._with_exposure(self._open(X, reset=False), exposure))
+
+    def _columns(self, y: Any, X: Any) -> dict[str, NDArray[Any]]:
+        check_is_fitted(self)
+        num_rows = len(X) if hasattr(X, "__len__") else X.num_rows
+        return self.schema_.check(targets.opened(y, num_rows, tuple(self.schema_.columns)).table)
+
+    def _with_exposure(self, table: Table, exposure: Any, reset: bool = False) -> Table:
+        """The covariates with the logarithm of the exposure among them."""
+        wanted = exposure is not None if reset else EXPOSURE in self._covariates.names
+        if (exposure is not None) != wanted:
+            had, cure = ("had an", "Give one") if wanted else ("had no", "Leave it out, or fit with one")
+            raise ValueError(f"`exposure` must be given as in the fit, which {had} exposure. {cure}.")
+        if exposure is None:
+            return table
+        values = np.asarray(exposure, np.float64)
+        if values.shape != (table.num_rows,):
+            raise DataError(f"`exposure` must have one number a row, {table.num_rows}; got shape {values.shape}.")
+        if not np.all((values > 0) & np.isfinite(values)):
+            row = int(np.argmin((values > 0) & np.isfinite(values)))
+            raise DataError(f"`exposure` must be positive and finite; got {values[row]} in row {row}.")
+        return table._replace(columns=table.columns | {EXPOSURE: np.log(values)})
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags.poor_score = True  # `score` is a log density, no R²
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        return tags
+
+
+def _renamed(tell: Callable[[Event], None] | None, word: str) -> Callable[[Event], None] | None:
+    """Events that say which member they are of."""
+    return None if tell is None else lambda event: tell(event._replace(stage=word + event.stage))

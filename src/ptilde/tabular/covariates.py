@@ -1,0 +1,175 @@
+r"""What is known of a row beside what is modelled: covariates ⇄ numbers, and their features.
+
+A number $x$ becomes its place $t(x) \in [0, T]$ among $T + 1$ knots at quantiles, linear between two of them and flat
+outside; its features are $\min(\max(t - k, 0), 1)$ for $k = 0, \dots, T - 1$, whose linear combinations are the
+piecewise linear functions of $x$ with kinks at the knots, and one more that is 1 where the cell is empty. A level
+becomes its code, and its features are one-hot: code 0 stands for all that are rare or were never seen. So a linear
+function of all features is an additive model, and a network of them need not find thresholds by itself.
+
+References:
+    Gorishniy, Rubachev & Babenko (2022), On embeddings for numerical features in tabular deep learning, equation 1.
+    Hastie & Tibshirani (1986), Generalized additive models.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import NDArray
+
+from ptilde._validate import DataError
+from ptilde.tabular.frames import Table
+from ptilde.tabular.kinds import is_missing
+
+# Segments of a numeric column with many values; a level needs this many rows to be told apart, and so many may be.
+NUM_SEGMENTS = 10
+FEWEST_ROWS, MOST_LEVELS = 20, 256
+
+
+class Basis(NamedTuple):
+    """The features of rows of covariates: sizes alone, so that columns of equal sizes share one compiled program.
+
+    Attributes:
+        segments: of each numeric column, which come first.
+        levels: of each column of levels, with that of all others.
+    """
+
+    segments: tuple[int, ...] = ()
+    levels: tuple[int, ...] = ()
+
+    @property
+    def num_columns(self) -> int:
+        """Numbers in a row of covariates."""
+        return len(self.segments) + len(self.levels)
+
+    @property
+    def num_features(self) -> int:
+        """Features of a row."""
+        return sum(self.segments) + len(self.segments) + sum(self.levels)
+
+    def __call__(self, given: Float[Array, " c"]) -> Float[Array, " f"]:
+        """The features of one row of covariates."""
+        parts = [jnp.zeros(0)]
+        for t, num in zip(given[: len(self.segments)], self.segments, strict=True):
+            there = ~jnp.isnan(t)
+            place = jnp.clip(t - jnp.arange(num, dtype=jnp.float32), 0.0, 1.0)
+            parts += [jnp.where(there, place, 0.0), 1.0 - there[None]]
+        for code, num in zip(given[len(self.segments) :], self.levels, strict=True):
+            parts.append((code == jnp.arange(num)).astype(jnp.float32))
+        return jnp.concatenate(parts)
+
+
+NO_COVARIATES = Basis()
+
+
+@dataclass(frozen=True, eq=False)
+class Covariates:
+    """The map from a table's columns to rows of covariates.
+
+    Attributes:
+        knots: of each numeric column, increasing; one knot where it does not vary.
+        levels: of each other column, those with a code, from 1 on.
+    """
+
+    knots: dict[str, NDArray[np.float64]]
+    levels: dict[str, tuple[Any, ...]]
+
+    @classmethod
+    def fit(cls, table: Table, weight: NDArray[np.float64]) -> "Covariates":
+        """The map fitted to a table, whose rows have weights (n,)."""
+        numeric = {name: v for name, v in table.columns.items() if v.dtype != object and not _coded(table, name)}
+        rest = {name: v for name, v in table.columns.items() if name not in numeric}
+        knots = {name: _knots(v[weight > 0]) for name, v in numeric.items()}
+        return cls(knots, {name: _levels(v[weight > 0]) for name, v in rest.items()})
+
+    @property
+    def basis(self) -> Basis:
+        """The features of encoded rows."""
+        return Basis(tuple(len(k) - 1 for k in self.knots.values()), tuple(len(v) + 1 for v in self.levels.values()))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns, in the order of encoded rows."""
+        return [*self.knots, *self.levels]
+
+    def encode(self, table: Table) -> NDArray[np.float32]:
+        """Rows (n, c) of covariates.
+
+        Raises:
+            DataError: if a column is absent or holds another type than it was fitted to.
+        """
+        rows = np.empty((table.num_rows, self.basis.num_columns), np.float32)
+        for j, name in enumerate(self.names):
+            values = _present(table, name)
+            if name in self.knots:
+                rows[:, j] = _place(_numbers(name, values), self.knots[name])
+            else:
+                code = {_spelt(level): i for i, level in enumerate(self.levels[name], start=1)}
+                rows[:, j] = [code.get(_spelt(v), 0) for v in values.tolist()]
+        return rows
+
+    def to_config(self) -> dict[str, Any]:
+        """What `from_config` needs beside the arrays of `arrays`, for JSON."""
+        numeric = [[name, len(knots)] for name, knots in self.knots.items()]
+        return {"numeric": numeric, "levels": [[name, list(levels)] for name, levels in self.levels.items()]}
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """The knots, by name."""
+        return {f"covariate.{j}": knots for j, knots in enumerate(self.knots.values())}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], arrays: Mapping[str, Any]) -> "Covariates":
+        """The inverse of `to_config` and `arrays`."""
+        knots = {name: arrays[f"covariate.{j}"] for j, (name, _) in enumerate(config["numeric"])}
+        return cls(knots, {name: tuple(levels) for name, levels in config["levels"]})
+
+
+def _coded(table: Table, name: str) -> bool:
+    """Whether numbers are names: a categorical of numbers."""
+    return str(table.template.dtypes.get(name, {}).get("dtype")) in ("category", "Categorical", "Enum")
+
+
+def _knots(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Every value of a column with few, else quantiles; those that are equal count once."""
+    values = np.unique(x[~np.isnan(x)])
+    if len(values) > NUM_SEGMENTS + 1:
+        levels = np.linspace(0, 1, NUM_SEGMENTS + 1)
+        values = np.unique(np.quantile(x[~np.isnan(x)], levels, method="inverted_cdf"))
+    return values if len(values) else np.zeros(1)
+
+
+def _levels(values: NDArray[Any]) -> tuple[Any, ...]:
+    """The most frequent levels, an empty cell among them if frequent."""
+    counts: dict[Any, int] = {}
+    for value in map(_spelt, values.tolist()):
+        counts[value] = counts.get(value, 0) + 1
+    often = [level for level, count in counts.items() if count >= FEWEST_ROWS]
+    return tuple(sorted(sorted(often, key=lambda v: -counts[v])[: MOST_LEVELS - 1], key=lambda v: (v is None, str(v))))
+
+
+def _spelt(value: Any) -> Any:
+    return None if is_missing(value) else value
+
+
+def _place(x: NDArray[np.float64], knots: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isnan(x), np.nan, np.interp(x, knots, np.arange(len(knots), dtype=float)))
+
+
+def _present(table: Table, name: str) -> NDArray[Any]:
+    if name not in table.columns:
+        raise DataError(
+            f"The table must have the covariate {name!r}; got columns {', '.join(map(repr, table.columns))}."
+        )
+    return table.columns[name]
+
+
+def _numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    if values.dtype != object:
+        return values
+    for row, value in enumerate(values.tolist()):
+        if not is_missing(value):
+            raise DataError(f"Covariate {name!r} must hold numbers, as when it was fitted; got {value!r} in row {row}.")
+    return np.full(len(values), np.nan)
