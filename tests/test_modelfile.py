@@ -22,7 +22,7 @@ from rich_fit import rich_table
 import ptilde
 from ptilde import ModelFileError, Positive, Schema, modelfile, store
 from ptilde.joint import JointDensity
-from ptilde.models import TriangularMap
+from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.tabular.frames import open_table
 
 
@@ -44,8 +44,11 @@ def test_the_model_that_comes_back_is_the_same_bit_for_bit(fitted_model, fitted_
 def mapped_model(rich_model):
     """A model with every kind of column, behind a map of noise."""
     model, layout = copy.copy(rich_model), rich_model._joint.amounts.layout
-    transport = noise(TriangularMap, len(layout.bodies), sum(layout.num_tokens), 6, 1, 3, 5, scale=0.2)
-    model._joint = JointDensity(model._joint.states, replace(model._joint.amounts, transport=transport))
+    sizes = len(layout.bodies), sum(layout.num_tokens)
+    transport = noise(TriangularMap, *sizes, 6, 1, 3, 5, scale=0.2)
+    network = noise(NoiseConditionalDensity, *sizes, 8, 1, 2, scale=0.01)
+    parts = {"transport": transport, "network": network}
+    model._joint = JointDensity(model._joint.states, replace(model._joint.amounts, **parts))
     return model
 
 
