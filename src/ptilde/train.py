@@ -76,7 +76,8 @@ class Plan(NamedTuple):
         smooth = Descent(512, steps(10, 1000), STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.5)
         if covariates:  # that tell rows apart: few rows are soon followed one by one
             step_size = STEP_SIZE * float(np.clip(num_rows / SURE_ROWS, 0.1, 1))
-            smooth = Descent(512, max(1500, steps(0.25, 4000)), step_size, 1.0, MAP_WARM_UP, patience=0.3)
+            num_steps = steps(max(0.25, 1500 / max(num_rows, 1)), 4000)
+            smooth = Descent(512, num_steps, step_size, 1.0, MAP_WARM_UP, patience=0.3)
         return cls(
             width,
             2,

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import os
 import platform
 import sys
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ptilde._validate import DataError, ModelFileError
-from ptilde.cli.console import complain, plain, result, say, show_table
-
-if TYPE_CHECKING:
-    from ptilde.tabular.frames import Table
+from ptilde.cli import work
+from ptilde.cli.console import result, say
 
 app = typer.Typer(
     name="ptilde",
-    help="Densities of tables with atoms: fit, score, draw.",
+    help="Densities of tables with atoms: fit, score, draw, predict.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-PART = 50_000  # rows drawn or scored between two words on how far it is
 LOG_DENSITY = "log_density"
 
 Input = Annotated[Path, typer.Argument(metavar="TABLE", help="A CSV or Parquet file.")]
 Fitted = Annotated[Path, typer.Argument(metavar="MODEL", help="A .ptilde file that `ptilde fit` wrote.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same numbers.")]
+Exposure = Annotated[str | None, typer.Option(help="A column that says what each row was observed for, such as years.")]
 MaxIter = Annotated[int | None, typer.Option(min=1, help="Steps of the fit; by default as many as the data call for.")]
 Budget = Annotated[float | None, typer.Option(help="Seconds that the fit may take.")]
 
@@ -52,24 +47,102 @@ def fit(
     table: Input,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Where the model goes.")],
     schema: Annotated[Path | None, typer.Option(help="TOML from `ptilde schema`, as you corrected it.")] = None,
+    target: Annotated[str | None, typer.Option(help="Fit the law of this column given the others.")] = None,
+    given: Annotated[str | None, typer.Option(help="With --target: which others, by commas.")] = None,
+    exposure: Exposure = None,
     seed: Seed = 0,
     max_iter: MaxIter = None,
     time_budget: Budget = None,
 ) -> None:
-    """Fit the density of a table and save it."""
-    check_output(output)
-    check_budget(time_budget)
+    """Fit the density of a table, or with --target the law of a column given the others, and save it."""
+    work.check_output(output)
+    work.check_budget(time_budget)
+    if target is None and (given is not None or exposure is not None):
+        raise typer.BadParameter("it needs --target", param_hint="--given" if given else "--exposure")
     from ptilde.tabular.reader import read_table
     from ptilde.tabular.schema import Schema
 
-    declared = None if schema is None else Schema.from_toml(existing(schema))
+    declared = None if schema is None else Schema.from_toml(work.existing(schema))
     frame = read_table(table)
     say(f"Read {frame.num_rows:,} rows and {frame.num_columns} columns.")
-    model = fit_model(frame, declared, seed, max_iter, time_budget)
+    if target is not None:
+        _fit_target(frame, declared, target, given, exposure, output, seed, max_iter, time_budget)
+        return
+    model = work.fit_model(frame, declared, seed, max_iter, time_budget)
     for name, reason in model.schema_.left_out.items():
         say(f"Left out {name!r}: {reason}")
     model.save(output)
     say(f"Fitted {len(model.schema_.columns)} columns in {model.n_iter_:,} steps. Wrote {output}.")
+
+
+def _fit_target(
+    frame: Any,
+    declared: Any,
+    target: str,
+    given: str | None,
+    exposure: str | None,
+    output: Path,
+    seed: int,
+    max_iter: int | None,
+    time_budget: float | None,
+) -> None:
+    targets = _names(target)
+    y = work.columns_of(frame, targets, "--target")
+    rest = [name for name in frame.column_names if name not in (*targets, exposure)]
+    X = work.columns_of(frame, _names(given) if given else rest, "--given")
+    if not X.column_names or set(X.column_names) & set(targets):
+        raise DataError(f"`--given` must name columns other than the target {target!r}; got {given!r}.")
+    observed = None if exposure is None else work.numbers_of(frame, exposure, "--exposure")
+    if declared is not None:
+        from ptilde.tabular.schema import Schema
+
+        declared = Schema({name: declared.columns[name] for name in targets if name in declared.columns})
+    limits = {"max_iter": max_iter or "auto", "time_budget": time_budget}
+    model = work.fit_targets(X, y, observed, declared, seed, **limits)
+    model.save(output)
+    say(f"Fitted {', '.join(targets)} given {X.num_columns} columns in {model.fit_seconds_:.0f} s. Wrote {output}.")
+    say(model.schema_)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@app.command()
+def predict(
+    model: Fitted,
+    table: Input,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help=".csv or .parquet; stdout if left out.")] = None,
+    quantiles: Annotated[str, typer.Option(help="Which ones, by commas.")] = "0.05,0.5,0.95",
+    exposure: Exposure = None,
+) -> None:
+    """Mean, probability of each atom and quantiles of the target of each row, from a model of `fit --target`."""
+    if output is not None:
+        work.check_output(output, table=True)
+    levels = _levels(quantiles)
+    from ptilde.tabular.reader import read_table, write_table
+
+    fitted, frame = work.load_model(model, "ScoreRegressor"), read_table(table)
+    X = work.columns_of(frame, [str(name) for name in fitted.feature_names_in_], "TABLE")
+    observed = None if exposure is None else work.numbers_of(frame, exposure, "--exposure")
+    found = work.predictions(fitted, X, observed, levels)
+    if output is None:
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(found, sys.stdout.buffer)
+        return
+    write_table(found, output)
+    say(f"Predicted {found.num_rows:,} rows. Wrote {output}.")
+
+
+def _levels(text: str) -> list[float]:
+    try:
+        levels = [float(part) for part in _names(text)]
+    except ValueError:
+        levels = []
+    if not levels or not all(0 < level < 1 for level in levels):
+        raise typer.BadParameter(f"{text!r} must be numbers between 0 and 1, such as .5,.95", param_hint="--quantiles")
+    return levels
 
 
 @app.command()
@@ -80,10 +153,10 @@ def sample(
     seed: Seed = 0,
 ) -> None:
     """Draw rows from a fitted model."""
-    check_output(output, table=True)
+    work.check_output(output, table=True)
     from ptilde.tabular.reader import write_table
 
-    write_table(draw(load_model(model), rows, seed), output)
+    write_table(work.draw(work.load_model(model), rows, seed), output)
     say(f"Drew {rows:,} rows. Wrote {output}.")
 
 
@@ -94,17 +167,17 @@ def score(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table and its log densities: .csv or .parquet.")],
 ) -> None:
     """Log density of each row of a table, in nats, in a column added to it; prints the mean."""
-    check_output(output, table=True)
+    work.check_output(output, table=True)
     import numpy as np
 
     from ptilde.tabular.frames import open_table
     from ptilde.tabular.reader import read_table, write_table
 
-    fitted, frame = load_model(model), read_table(table)
+    fitted, frame = work.load_model(model), read_table(table)
     if LOG_DENSITY in frame.column_names:
         raise DataError(f"The table must have no column {LOG_DENSITY!r}: the result has that name. Rename it.")
-    tell_outside(fitted, open_table(frame))
-    log_density = score_rows(fitted, frame)
+    work.tell_outside(fitted, open_table(frame))
+    log_density = work.score_rows(fitted, frame)
     write_table(frame.append_column(LOG_DENSITY, [log_density]), output)
     inside = np.isfinite(log_density)
     if not inside.all():
@@ -122,14 +195,14 @@ def impute(
     seed: Seed = 0,
 ) -> None:
     """Draw the empty cells of a table from their law given the others in their row."""
-    check_output(output, table=True)
+    work.check_output(output, table=True)
     from ptilde.tabular.frames import open_table
     from ptilde.tabular.kinds import empty
     from ptilde.tabular.reader import read_table, write_table
 
-    fitted, frame = load_model(model), read_table(table)
+    fitted, frame = work.load_model(model), read_table(table)
     columns = fitted.schema_.check(open_table(frame), holes=True)
-    write_table(impute_rows(fitted, frame, seed), output)
+    write_table(work.impute_rows(fitted, frame, seed), output)
     say(f"Drew {sum(empty(values).sum() for values in columns.values()):,} empty cells. Wrote {output}.")
 
 
@@ -138,9 +211,9 @@ def inspect(model: Fitted) -> None:
     """What is in a model file, without running anything in it."""
     from ptilde import store
 
-    contents = store.inspect(existing(model))
+    contents = store.inspect(work.existing(model))
     try:
-        words = contents_in_words(contents)
+        words = work.contents_in_words(contents)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
             f"model file {str(model)!r} is damaged: its config is not one that ptilde writes ({error!r:.200}). "
@@ -166,136 +239,10 @@ def demo(
     time_budget: Budget = None,
 ) -> None:
     """Fit a real table that ships with the package, draw from it, and say how good the draws are."""
-    check_budget(time_budget)
+    work.check_budget(time_budget)
     from ptilde.cli.demo import run
 
     run(out, seed, max_iter, time_budget)
-
-
-# --- what commands share ---------------------------------------------------------------------------------------------
-
-
-def fit_model(frame: Any, schema: Any, seed: int, max_iter: int | None, time_budget: float | None) -> Any:
-    """A fitted estimator, with its progress shown."""
-    import ptilde
-    from ptilde.cli.progress import fit_progress
-
-    with fit_progress() as tell:
-        limits = {"max_iter": max_iter or "auto", "time_budget": time_budget}
-        return ptilde.ScoreDensity(schema=schema, random_state=seed, callback=tell, **limits).fit(frame)
-
-
-def load_model(path: Path) -> Any:
-    """The model in a file."""
-    import ptilde
-
-    return ptilde.load(existing(path))
-
-
-def draw(model: Any, rows: int, seed: int) -> Any:
-    """Rows in parts: the first with the seed itself, so that a small table is the one that Python draws."""
-    return _in_parts("drawing", rows, seed, lambda start, n, own: model.sample(n, random_state=own))
-
-
-def impute_rows(model: Any, frame: Any, seed: int) -> Any:
-    """A whole table, in parts."""
-    return _in_parts(
-        "drawing", frame.num_rows, seed, lambda start, n, own: model.impute(frame.slice(start, n), random_state=own)
-    )
-
-
-def _in_parts(what: str, rows: int, seed: int, part: Callable[[int, int, int], Any]) -> Any:
-    """A table of so many rows, put together from parts: (first row, number of rows, seed) ↦ table."""
-    import narwhals.stable.v2 as nw
-    import numpy as np
-
-    from ptilde.cli.progress import parts_progress
-
-    parts = []
-    with parts_progress(what, rows) as tell:
-        for place, start in enumerate(range(0, rows, PART)):
-            own = seed if place == 0 else int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
-            parts.append(nw.from_native(part(start, min(PART, rows - start), own), eager_only=True))
-            tell(min(start + PART, rows))
-    return (parts[0] if len(parts) == 1 else nw.concat(parts)).to_native()
-
-
-def score_rows(model: Any, frame: Any) -> Any:
-    """Log density of each row; what lies outside the support was told by `tell_outside`."""
-    import warnings
-
-    import numpy as np
-
-    from ptilde.cli.progress import parts_progress
-
-    parts = []
-    with parts_progress("scoring", frame.num_rows) as tell, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        for start in range(0, frame.num_rows, PART):
-            parts.append(np.asarray(model.score_samples(frame.slice(start, PART)), float))
-            tell(min(start + PART, frame.num_rows))
-    return np.concatenate(parts)
-
-
-def tell_outside(model: Any, table: Table) -> None:
-    """A line for each column with values that the model holds impossible."""
-    import numpy as np
-
-    for name, values in model.schema_.check(table).items():
-        kind = model.schema_.columns[name]
-        outside = ~np.asarray(kind.holds(values))
-        if outside.any():
-            row, word = int(np.argmax(outside)), type(kind).__name__
-            complain(
-                f"warning: column {name!r} holds what its kind {word} cannot, in {outside.sum():,} of {len(outside):,} "
-                f"rows: first {_value(values[row])} in row {row}. Their log density is -inf."
-            )
-
-
-def contents_in_words(contents: Any) -> str:
-    """What a model file says of itself."""
-    from ptilde.tabular.schema import Schema
-
-    numbers = sum(math.prod(shape) for shape, _ in contents.arrays.values())
-    facts = contents.config["facts"]
-    lines = [
-        f"model file of ptilde {contents.version}: {contents.num_bytes:,} bytes, {numbers:,} numbers",
-        f"fitted in {facts['n_iter']:,} steps and {facts['fit_seconds']:.0f} s, seed {facts['seed']}",
-    ]
-    for stage, history in facts["history"].items():
-        lines.append(f"{stage}: held-out loss {history['validation'][-1]:.4f} after {history['step'][-1]:,} steps")
-    return "\n".join([*lines, "", str(Schema.from_dict(contents.config["schema"]))])
-
-
-def existing(path: Path) -> Path:
-    """The path of a file that can be read, or an error that says why not."""
-    if path.is_dir():
-        raise DataError(f"{str(path)!r} must be a file; got a folder. Name the file in it.")
-    if not path.exists():
-        raise DataError(f"there is no file {str(path)!r}. Check the path.")
-    return path
-
-
-def check_output(path: Path, *, table: bool = False) -> None:
-    """Refuse a place that cannot be written to before any work is done."""
-    if table and path.suffix.lower() not in (".csv", ".parquet"):
-        raise DataError(f"`--output` must end in .csv or .parquet; got {str(path)!r}.")
-    if path.is_dir():
-        raise DataError(f"`--output` must be a file; got the folder {str(path)!r}. Name a file in it.")
-    if not path.absolute().parent.is_dir():
-        raise DataError(f"`--output` must lie in a folder that exists; got {str(path)!r}. Create its folder first.")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise DataError(f"`--output` must lie in a folder you may write to; got {str(path)!r}. Choose another.")
-
-
-def check_budget(seconds: float | None) -> None:
-    """Refuse a time budget that is not a positive number of seconds."""
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise typer.BadParameter(f"{seconds!r} is not a positive number of seconds", param_hint="--time-budget")
-
-
-def _value(value: object) -> str:
-    return plain(repr(value.item() if hasattr(value, "item") else value))  # type: ignore[union-attr]
 
 
 def _version(name: str) -> str:
@@ -303,6 +250,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-__all__ = ["app", "show_table"]

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ptilde.cli.commands import check_output, draw, fit_model
 from ptilde.cli.console import result, say, show_table
+from ptilde.cli.work import check_output, draw, fit_model
 
 HELD_OUT = 0.25
 NUM_ODE_ROWS = 200

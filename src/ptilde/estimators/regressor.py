@@ -301,7 +301,7 @@ class ScoreRegressor(RegressorMixin, AbstractScoreEstimator):
         wanted = exposure is not None if reset else EXPOSURE in self._covariates.names
         if (exposure is not None) != wanted:
             had, cure = ("had an", "Give one") if wanted else ("had no", "Leave it out, or fit with one")
-            raise ValueError(f"`exposure` must be given as in the fit, which {had} exposure. {cure}.")
+            raise DataError(f"`exposure` must be given as in the fit, which {had} exposure. {cure}.")
         if exposure is None:
             return table
         values = np.asarray(exposure, np.float64)

@@ -1,0 +1,210 @@
+"""What commands share: models fitted and loaded with their progress shown, rows in parts, refusals of paths."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ptilde._validate import DataError
+from ptilde.cli.console import complain, plain
+
+if TYPE_CHECKING:
+    from ptilde.tabular.frames import Table
+
+PART = 50_000  # rows drawn or scored between two words on how far it is
+
+
+def fit_model(frame: Any, schema: Any, seed: int, max_iter: int | None, time_budget: float | None) -> Any:
+    """A fitted density, with its progress shown."""
+    import ptilde
+    from ptilde.cli.progress import fit_progress
+
+    with fit_progress() as tell:
+        limits = {"max_iter": max_iter or "auto", "time_budget": time_budget}
+        return ptilde.ScoreDensity(schema=schema, random_state=seed, callback=tell, **limits).fit(frame)
+
+
+def fit_targets(X: Any, y: Any, exposure: Any, schema: Any, seed: int, **limits: Any) -> Any:
+    """A fitted regressor, with its progress shown."""
+    import ptilde
+    from ptilde.cli.progress import fit_progress
+
+    with fit_progress() as tell:
+        model = ptilde.ScoreRegressor(schema=schema, random_state=seed, callback=tell, **limits)
+        return model.fit(X, y, exposure=exposure)
+
+
+def load_model(path: Path, kind: str = "ScoreDensity") -> Any:
+    """The model in a file, which must be of one kind."""
+    import ptilde
+
+    model = ptilde.load(existing(path))
+    found = type(model).__name__
+    if found != kind:
+        cure = "Use `ptilde predict`" if found == "ScoreRegressor" else "Fit with `--target`"
+        raise DataError(f"{str(path)!r} must hold a {kind} for this; got a {found}. {cure}.")
+    return model
+
+
+def columns_of(frame: Any, names: list[str], option: str) -> Any:
+    """Some columns of a table that was read."""
+    absent = [name for name in names if name not in frame.column_names]
+    if absent:
+        raise DataError(
+            f"`{option}` must name columns of the table; got {absent[0]!r}, and the table has "
+            f"{', '.join(map(repr, frame.column_names))}."
+        )
+    return frame.select(names)
+
+
+def numbers_of(frame: Any, name: str, option: str) -> Any:
+    """One column of numbers."""
+    from ptilde.tabular.frames import open_table
+
+    values = open_table(columns_of(frame, [name], option)).columns[name]
+    if values.dtype == object:
+        raise DataError(f"`{option}` must name a column of numbers; got {name!r}, which holds text.")
+    return values
+
+
+def draw(model: Any, rows: int, seed: int) -> Any:
+    """Rows in parts: the first with the seed itself, so that a small table is the one that Python draws."""
+    return _in_parts("drawing", rows, seed, lambda start, n, own: model.sample(n, random_state=own))
+
+
+def impute_rows(model: Any, frame: Any, seed: int) -> Any:
+    """A whole table, in parts."""
+    return _in_parts(
+        "drawing", frame.num_rows, seed, lambda start, n, own: model.impute(frame.slice(start, n), random_state=own)
+    )
+
+
+def _in_parts(what: str, rows: int, seed: int, part: Callable[[int, int, int], Any]) -> Any:
+    """A table of so many rows, put together from parts: (first row, number of rows, seed) ↦ table."""
+    import narwhals.stable.v2 as nw
+    import numpy as np
+
+    from ptilde.cli.progress import parts_progress
+
+    parts = []
+    with parts_progress(what, rows) as tell:
+        for place, start in enumerate(range(0, rows, PART)):
+            own = seed if place == 0 else int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
+            parts.append(nw.from_native(part(start, min(PART, rows - start), own), eager_only=True))
+            tell(min(start + PART, rows))
+    return (parts[0] if len(parts) == 1 else nw.concat(parts)).to_native()
+
+
+def score_rows(model: Any, frame: Any) -> Any:
+    """Log density of each row; what lies outside the support was told by `tell_outside`."""
+    import warnings
+
+    import numpy as np
+
+    from ptilde.cli.progress import parts_progress
+
+    parts = []
+    with parts_progress("scoring", frame.num_rows) as tell, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for start in range(0, frame.num_rows, PART):
+            parts.append(np.asarray(model.score_samples(frame.slice(start, PART)), float))
+            tell(min(start + PART, frame.num_rows))
+    return np.concatenate(parts)
+
+
+def predictions(model: Any, X: Any, exposure: Any, levels: list[float]) -> Any:
+    """Mean, shares of the atoms and quantiles of the target of each row, as a table."""
+    import numpy as np
+    import pyarrow as pa
+
+    from ptilde.cli.progress import parts_progress
+
+    parts = []
+    with parts_progress("predicting", X.num_rows) as tell:
+        for start in range(0, X.num_rows, PART):
+            rows = X.slice(start, PART)
+            observed = None if exposure is None else exposure[start : start + PART]
+            parts.append(_predicted(model, rows, observed, levels))
+            tell(start + rows.num_rows)
+    return pa.table({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def _predicted(model: Any, X: Any, exposure: Any, levels: list[float]) -> dict[str, Any]:
+    mean, atoms = model.predict(X, exposure), model.predict_atoms(X, exposure)
+    quantiles = model.predict_quantile(X, levels, exposure)
+    names = list(model.schema_.columns)
+    if len(names) == 1:
+        mean, quantiles, atoms = mean[:, None], quantiles[:, :, None], {names[0]: atoms}
+    found = {}
+    for k, name in enumerate(names):
+        of = "" if len(names) == 1 else f" {name}"
+        found[f"mean{of}"] = mean[:, k]
+        found |= {f"P(={atom:.10g}){of}": share for atom, share in atoms[name].items()}
+        found |= {f"q{level:.10g}{of}": quantiles[:, i, k] for i, level in enumerate(levels)}
+    return found
+
+
+def tell_outside(model: Any, table: Table) -> None:
+    """A line for each column with values that the model holds impossible."""
+    import numpy as np
+
+    for name, values in model.schema_.check(table).items():
+        kind = model.schema_.columns[name]
+        outside = ~np.asarray(kind.holds(values))
+        if outside.any():
+            row, word = int(np.argmax(outside)), type(kind).__name__
+            complain(
+                f"warning: column {name!r} holds what its kind {word} cannot, in {outside.sum():,} of {len(outside):,} "
+                f"rows: first {shown_value(values[row])} in row {row}. Their log density is -inf."
+            )
+
+
+def contents_in_words(contents: Any) -> str:
+    """What a model file says of itself."""
+    from ptilde.tabular.schema import Schema
+
+    numbers = sum(math.prod(shape) for shape, _ in contents.arrays.values())
+    facts = contents.config["facts"]
+    lines = [
+        f"model file of ptilde {contents.version}: {contents.num_bytes:,} bytes, {numbers:,} numbers",
+        f"fitted in {facts['n_iter']:,} steps and {facts['fit_seconds']:.0f} s, seed {facts['seed']}",
+    ]
+    for stage, history in facts["history"].items():
+        lines.append(f"{stage}: held-out loss {history['validation'][-1]:.4f} after {history['step'][-1]:,} steps")
+    return "\n".join([*lines, "", str(Schema.from_dict(contents.config["schema"]))])
+
+
+def existing(path: Path) -> Path:
+    """The path of a file that can be read, or an error that says why not."""
+    if path.is_dir():
+        raise DataError(f"{str(path)!r} must be a file; got a folder. Name the file in it.")
+    if not path.exists():
+        raise DataError(f"there is no file {str(path)!r}. Check the path.")
+    return path
+
+
+def check_output(path: Path, *, table: bool = False) -> None:
+    """Refuse a place that cannot be written to before any work is done."""
+    if table and path.suffix.lower() not in (".csv", ".parquet"):
+        raise DataError(f"`--output` must end in .csv or .parquet; got {str(path)!r}.")
+    if path.is_dir():
+        raise DataError(f"`--output` must be a file; got the folder {str(path)!r}. Name a file in it.")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"`--output` must lie in a folder that exists; got {str(path)!r}. Create its folder first.")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise DataError(f"`--output` must lie in a folder you may write to; got {str(path)!r}. Choose another.")
+
+
+def check_budget(seconds: float | None) -> None:
+    """Refuse a time budget that is not a positive number of seconds."""
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise typer.BadParameter(f"{seconds!r} is not a positive number of seconds", param_hint="--time-budget")
+
+
+def shown_value(value: object) -> str:
+    return plain(repr(value.item() if hasattr(value, "item") else value))  # type: ignore[union-attr]
