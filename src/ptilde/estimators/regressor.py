@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax.random as jr
@@ -16,10 +16,9 @@ from ptilde import _validate, modelfile
 from ptilde._arguments import seed_of, weights_of
 from ptilde._validate import DataError
 from ptilde.estimators import targets
-from ptilde.estimators.base import AbstractScoreEstimator, told, training_rows
-from ptilde.estimators.portfolio import Aggregate
+from ptilde.estimators.base import told, training_rows
+from ptilde.estimators.predictions import AbstractPredictions
 from ptilde.fit import Event, Printer, together
-from ptilde.predictive import PredictiveLaw, predictive_laws
 from ptilde.strata import Layout
 from ptilde.tabular.covariates import Covariates
 from ptilde.tabular.encoder import Encoder
@@ -30,10 +29,9 @@ from ptilde.train import folds, train
 
 Array = NDArray[np.float64]
 EXPOSURE = "log(exposure)"
-_DRAWS = 1000  # behind a mean or a quantile of one of several targets
 
 
-class ScoreRegressor(RegressorMixin, AbstractScoreEstimator):
+class ScoreRegressor(RegressorMixin, AbstractPredictions):
     r"""The law of y given X: atoms such as zero or a limit, and the amounts between them.
 
     $p(y \mid x) = P(\text{state} \mid x)\, p(\text{amount} \mid \text{state}, x)$, each learnt by a network that starts
@@ -156,16 +154,6 @@ class ScoreRegressor(RegressorMixin, AbstractScoreEstimator):
         weight = weights_of(sample_weight, len(value))
         return float(np.average(value[weight > 0], weights=weight[weight > 0]))
 
-    def cdf(self, X: Any, y: Any, exposure: ArrayLike | None = None, strict: bool = False) -> Array:
-        """(n,) probability of values up to y, or if `strict` below it; they differ on atoms and grids."""
-        values = next(iter(self._columns(y, X).values()))
-        return self._each(X, exposure, lambda law, rows: law.cdf(values[rows, None], strict)[:, 0])
-
-    def crps(self, X: Any, y: Any, exposure: ArrayLike | None = None) -> Array:
-        """(n,) continuous ranked probability score of each row, in the units of y; less is better."""
-        values = next(iter(self._columns(y, X).values()))
-        return self._each(X, exposure, lambda law, rows: law.crps(values[rows]))
-
     def sample(
         self, X: Any, n_samples: int = 1, random_state: Any = None, exposure: ArrayLike | None = None
     ) -> NDArray[np.float64]:
@@ -186,79 +174,6 @@ class ScoreRegressor(RegressorMixin, AbstractScoreEstimator):
             drawn[rows] = np.stack(list(self._encoder.decode(state, z).values()), axis=1)
         return drawn.reshape(-1, num, drawn.shape[1])
 
-    # --- what is asked of the law ------------------------------------------------------------------------------------
-
-    def predict(self, X: Any, exposure: ArrayLike | None = None, method: str = "one_pass") -> Array:
-        """The mean of y given each row of X.
-
-        Args:
-            X: covariates.
-            exposure: of each row, if the fit had one.
-            method: "one_pass": by quadrature of the one-pass density. "ode": by the probability flow, slow and
-                independent of the network's own normalisation.
-
-        Returns:
-            (n,) means; of several targets (n, k), each the mean of 1,000 draws.
-        """
-        _validate.one_of("method", method, ("one_pass", "ode"))
-        check_is_fitted(self)
-        if not self._single:
-            return self._drawn(X, exposure, lambda y: y.mean(axis=1))
-        return self._each(X, exposure, lambda law, rows: law.mean(), method)
-
-    def predict_quantile(
-        self, X: Any, q: ArrayLike, exposure: ArrayLike | None = None, method: str = "one_pass"
-    ) -> Array:
-        """Quantiles of y given each row of X: (n, len(q)), or (n,) for one q; of k targets (n, len(q), k)."""
-        _validate.one_of("method", method, ("one_pass", "ode"))
-        levels = np.atleast_1d(np.asarray(q, np.float64))
-        for level in levels:
-            _validate.share("q", level)
-        check_is_fitted(self)
-        if not self._single:
-            found = self._drawn(X, exposure, lambda y: np.moveaxis(np.quantile(y, levels, axis=1), 0, 1))
-        else:
-            found = self._each(X, exposure, lambda law, rows: law.quantile(levels), method)
-        return found[:, 0] if np.ndim(q) == 0 else found
-
-    def predict_interval(self, X: Any, level: float = 0.9, exposure: ArrayLike | None = None) -> Array:
-        """(n, 2) the central interval that holds y with at least this probability."""
-        _validate.share("level", level)
-        return self.predict_quantile(X, [(1 - level) / 2, (1 + level) / 2], exposure)
-
-    def predict_atoms(self, X: Any, exposure: ArrayLike | None = None) -> dict[Any, Any]:
-        """The probability (n,) of each atom; of several targets, such a dictionary for each."""
-        shares = targets.atom_shares(self._members, self._encoder, self._given(X, exposure))
-        return next(iter(shares.values())) if self._single else shares
-
-    def expected_shortfall(self, X: Any, level: float, exposure: ArrayLike | None = None) -> Array:
-        """(n,) the mean of y beyond its quantile at the level, such as .99."""
-        _validate.share("level", level)
-        return self._each(X, exposure, lambda law, rows: law.expected_shortfall(level))
-
-    def layer(self, X: Any, attachment: float, limit: float, exposure: ArrayLike | None = None) -> Array:
-        """(n,) the expected payment of a layer: the mean of min(max(y - attachment, 0), limit)."""
-        _validate.finite("attachment", attachment)
-        _validate.at_least("limit", limit, 0)
-        return self._each(X, exposure, lambda law, rows: law.layer(attachment, limit))
-
-    def limited_expected_value(self, X: Any, limit: float, exposure: ArrayLike | None = None) -> Array:
-        """(n,) the mean of min(y, limit)."""
-        _validate.finite("limit", limit)
-        return self._each(X, exposure, lambda law, rows: law.expectation(lambda y: np.minimum(y, limit)))
-
-    def aggregate(
-        self, X: Any, n_sims: int = 10_000, random_state: Any = None, exposure: ArrayLike | None = None
-    ) -> Aggregate:
-        """The law of the total of y over the rows of X, independent given X, by simulation."""
-        _validate.whole("n_sims", n_sims, 2)
-        seed = self.seed_ if random_state is None else seed_of(random_state)
-        total, mean = np.zeros(int(n_sims)), 0.0
-        for block, (_, law) in enumerate(self._laws(X, exposure)):
-            total += law.total(int(n_sims), np.random.default_rng([seed % 2**32, block]))
-            mean += float(law.mean().sum())
-        return Aggregate(total, mean)
-
     def save(self, path: Any) -> None:
         """Write the model to one safe file (`.ptilde`); nothing in it can run."""
         check_is_fitted(self)
@@ -268,24 +183,6 @@ class ScoreRegressor(RegressorMixin, AbstractScoreEstimator):
         modelfile.save(fitted, path)
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _laws(self, X: Any, exposure: Any, method: str = "one_pass") -> Iterator[tuple[slice, PredictiveLaw]]:
-        given = self._given(X, exposure)
-        if not self._single:
-            raise ValueError(
-                f"This is for one target; got {len(self.schema_.columns)}: {', '.join(self.schema_.columns)}. Fit a "
-                "ScoreRegressor for each, or use `sample`, whose draws are joint."
-            )
-        return predictive_laws(self._members, self._encoder.columns[0], given, method)
-
-    def _each(self, X: Any, exposure: Any, what: Callable, method: str = "one_pass") -> Array:
-        return np.concatenate([what(law, rows) for rows, law in self._laws(X, exposure, method)])
-
-    def _drawn(self, X: Any, exposure: Any, what: Callable[[Array], Array]) -> Array:
-        """A function of draws (b, draws, k), over all rows."""
-        given, key = self._given(X, exposure), self._key("sample")
-        blocks = [given[a : a + 500] for a in range(0, len(given), 500)]
-        return np.concatenate([what(self._draws(b, _DRAWS, jr.fold_in(key, i))) for i, b in enumerate(blocks)])
 
     def _given(self, X: Any, exposure: Any) -> NDArray[np.float32]:
         check_is_fitted(self)
