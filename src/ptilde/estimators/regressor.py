@@ -169,6 +169,8 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         drawn = np.empty((len(given), len(self.schema_.columns)))
         for k, joint in enumerate(self._members):
             rows, own = member == k, jr.fold_in(key, 1 + k)
+            if not rows.any():
+                continue
             state = joint.draw_states(int(rows.sum()), own, given[rows])
             z = joint.draw_amounts(state, jr.fold_in(own, 1), None, given[rows])
             drawn[rows] = np.stack(list(self._encoder.decode(state, z).values()), axis=1)
@@ -195,6 +197,8 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
 
     def _with_exposure(self, table: Table, exposure: Any, reset: bool = False) -> Table:
         """The covariates with the logarithm of the exposure among them."""
+        if EXPOSURE in table.columns:
+            raise DataError(f"No covariate may be called {EXPOSURE!r}: the exposure goes by that name. Rename it.")
         wanted = exposure is not None if reset else EXPOSURE in self._covariates.names
         if (exposure is not None) != wanted:
             had, cure = ("had an", "Give one") if wanted else ("had no", "Leave it out, or fit with one")

@@ -36,6 +36,10 @@ def opened(y: Any, num_rows: int, names: Sequence[str] | None = None) -> Targets
         raise ValueError("This ScoreRegressor requires y to be passed, but the target y is None.")
     if hasattr(y, "columns") or hasattr(y, "column_names"):
         table = open_table(y)
+        if names is not None and len(names) > 1:
+            if set(table.columns) != set(names):
+                raise DataError(f"y must have the columns {', '.join(names)}; got {', '.join(table.columns)}.")
+            table = table._replace(columns={name: table.columns[name] for name in names})
         text = next((name for name, values in table.columns.items() if values.dtype == object), None)
         if text is not None:
             raise DataError(f"Target {text!r} must hold numbers; got text. Code it as numbers, or drop it.")

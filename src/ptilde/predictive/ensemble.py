@@ -38,7 +38,8 @@ def predictive_laws(
 
 
 def _law(members: tuple[JointDensity, ...], column: Column, given: NDArray[np.float32], route: str) -> PredictiveLaw:
-    shares = [token_shares(m, given, column.num_tokens) / len(members) for m in members]
+    shares = [token_shares(m, given, column.num_tokens) for m in members]
+    shares = [share / (share.sum(1, keepdims=True) * len(members)) for share in shares]  # float32 knows 1 to 1e-7
     pieces = []
     for member, share in zip(members, shares, strict=True):
         for token in range(column.body_token, column.num_tokens):

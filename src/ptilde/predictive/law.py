@@ -5,7 +5,8 @@ $$G(y) = \sum_{a \le y} P(a) + \sum_i w_i F_i(z_i(y)),$$
 where each piece $i$ is one level of the body's grid under one member of an ensemble, with weight $w_i$ and distribution
 function $F_i$ known at nodes with its derivative, between which it is a cubic (Hermite). On a grid $z_i(y)$ is the end
 of the cell of the largest grid value up to $y$, so that $G$ jumps where the column does. Expectations are sums over
-cells of the nodes, each cut in four.
+cells of the nodes, each cut in four; on a grid, over the 256 grid values around the median, and such cells beyond,
+where a step is small beside the spread.
 
 References:
     Rockafellar & Uryasev (2002), Conditional value-at-risk for general loss distributions, equation 2: expected
@@ -30,7 +31,8 @@ Array = NDArray[np.float64]
 _CUTS = 4
 # Bisection: the smooth scale of the body is about N(0, 1), and 2 · 40 / 2⁵⁶ is below its rounding.
 _REACH, _HALVINGS = 40.0, 56
-_SAME = 1e-9  # relative: a quantile so near a grid value is on it
+_FLOAT_NOISE = 1e-6  # of a step: so near a grid value is on it
+_WINDOW = 128  # grid values to each side of the median
 
 
 class Piece(NamedTuple):
@@ -142,12 +144,32 @@ class PredictiveLaw:
     @cached_property
     def _cells(self) -> list[tuple[Array, Array]]:
         """Of each piece the masses (n, N) of its cells, and a value in each."""
-        found = []
+        found, windows = [], {}
         for level, share, nodes in self.pieces:
-            mass, z = _cut(nodes)
+            low, high, z = _cut(nodes)
             value = self._body.decode(z.ravel(), np.full(z.size, level, np.int32)).reshape(z.shape)
+            mass = high - low
+            if self._body.levels[level] is not None:
+                if level not in windows:
+                    windows[level] = self._window(level, nodes)
+                numbers, ends = windows[level]
+                cdf = _interpolated(nodes, ends)
+                first, last = cdf[:, :1], cdf[:, -1:]
+                beyond = np.minimum(high, first) - np.minimum(low, first)
+                beyond += np.maximum(high, last) - np.maximum(low, last)
+                mass = np.concatenate([beyond, np.maximum(np.diff(cdf, axis=1), 0.0)], 1)
+                value = np.concatenate([value, numbers], 1)
             found.append((share[:, None] * mass, value))
         return found
+
+    def _window(self, level: int, nodes: Nodes) -> tuple[Array, Array]:
+        """Multiples (n, W) of a level's step around the median, and the amounts (n, 1 + W) at the ends between them."""
+        cells = self._body.levels[level]
+        assert cells is not None
+        middle = np.take_along_axis(nodes.z, np.sum(nodes.cdf < 0.5, 1, keepdims=True), 1)
+        k = np.rint(self._smooth(middle) / cells.step) + np.arange(-_WINDOW - 1.0, _WINDOW)
+        value = cells.values(k) if self._body.decimals is None else np.round(cells.values(k), self._body.decimals)
+        return value[:, 1:], _up_to(self._body, value, level, strict=False)
 
     @property
     def _body(self) -> BodyMap:
@@ -163,7 +185,8 @@ class PredictiveLaw:
             if cells is not None:
                 value = cells.nearest(y)
                 value = value if self._body.decimals is None else np.round(value, self._body.decimals)
-                y = np.where(np.abs(value - y) <= _SAME * np.maximum(cells.step, np.abs(y)), value, y)
+                noise = np.maximum(2 * _FLOAT_NOISE * cells.step, 4 * np.spacing(np.abs(y)))
+                y = np.where(np.abs(value - y) <= noise, value, y)
         return y
 
 
@@ -172,7 +195,7 @@ def _up_to(body: BodyMap, y: Array, level: int, strict: bool) -> Array:
     cells, edge = body.levels[level], y
     if cells is not None:
         number = y / cells.step
-        number = np.ceil(number - 1e-6) - 1 if strict else np.floor(number + 1e-6)
+        number = np.ceil(number - _FLOAT_NOISE) - 1 if strict else np.floor(number + _FLOAT_NOISE)
         k = cells.below(np.nan_to_num(number))
         with np.errstate(invalid="ignore"):
             edge = np.where(np.isinf(k), k, cells.step * (k + cells.above(k + 1)) / 2)
@@ -203,11 +226,12 @@ def _cubic(t: Array, width: Array, f0: Array, f1: Array, d0: Array, d1: Array) -
     return np.clip(value, f0, f1)
 
 
-def _cut(nodes: Nodes) -> tuple[Array, Array]:
-    """(n, N) masses of the parts between nodes, and amounts in their middles."""
+def _cut(nodes: Nodes) -> tuple[Array, Array, Array]:
+    """Of parts of what lies between nodes, (n, N): distribution function at both ends, and amounts in the middle."""
     (z0, f0, d0), (z1, f1, d1) = ([a[:, part, None] for a in nodes] for part in (slice(-1), slice(1, None)))
     t = np.arange(_CUTS + 1) / _CUTS
     cdf = _cubic(t, z1 - z0, f0, f1, d0, d1)
     z = z0 + (z1 - z0) * (t[1:] + t[:-1]) / 2
     n = len(z)
-    return np.maximum(np.diff(cdf, axis=2), 0.0).reshape(n, -1), z.reshape(n, -1)
+    cdf = np.maximum.accumulate(cdf, axis=2)
+    return cdf[..., :-1].reshape(n, -1), cdf[..., 1:].reshape(n, -1), z.reshape(n, -1)
