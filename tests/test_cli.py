@@ -16,7 +16,7 @@ import pytest
 import small_fit
 
 import ptilde
-from ptilde.cli import commands, progress
+from ptilde.cli import progress, work
 from ptilde.cli.console import plain
 from ptilde.cli.errors import run
 from ptilde.tabular.reader import read_table, write_table
@@ -93,8 +93,8 @@ def test_sample_writes_the_rows_that_python_draws(fitted_path, fitted_model, tmp
 
 
 def test_a_large_table_is_drawn_in_parts_that_differ(fitted_model, monkeypatch):
-    monkeypatch.setattr(commands, "PART", 30)
-    drawn = commands.draw(fitted_model, 70, 3)
+    monkeypatch.setattr(work, "PART", 30)
+    drawn = work.draw(fitted_model, 70, 3)
     assert drawn.num_rows == 70
     share = drawn["share"].to_numpy()
     np.testing.assert_array_equal(share[:30], fitted_model.sample(30, random_state=3)["share"].to_numpy())
@@ -112,9 +112,9 @@ def test_score_adds_the_log_density_and_prints_its_mean(fitted_path, fitted_mode
 
 
 def test_scores_do_not_depend_on_the_parts(fitted_model, fitted_table, monkeypatch):
-    whole = commands.score_rows(fitted_model, fitted_table)
-    monkeypatch.setattr(commands, "PART", 70)
-    np.testing.assert_allclose(commands.score_rows(fitted_model, fitted_table), whole, rtol=1e-4, atol=1e-4)
+    whole = work.score_rows(fitted_model, fitted_table)
+    monkeypatch.setattr(work, "PART", 70)
+    np.testing.assert_allclose(work.score_rows(fitted_model, fitted_table), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_columns_in_another_order_get_the_same_scores(fitted_path, fitted_table, tmp_path, capsys):

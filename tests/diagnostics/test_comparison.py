@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from ptilde import diagnostics as d
+from ptilde.diagnostics.classifier import placements
 
 
 def rng(seed=0):
@@ -17,10 +19,10 @@ def rng(seed=0):
 def test_placements_average_to_the_area_under_the_curve_ties_included():
     label = rng(1).integers(0, 2, 300)
     rank = np.round(rng(2).normal(size=300) + 0.7 * label, 1)
-    placements = d._placements(rank, label)
+    placed = placements(rank, label)
     expected = roc_auc_score(label, rank)
-    assert placements[label == 1].mean() == pytest.approx(expected, abs=1e-12)
-    assert placements[label == 0].mean() == pytest.approx(expected, abs=1e-12)
+    assert placed[label == 1].mean() == pytest.approx(expected, abs=1e-12)
+    assert placed[label == 0].mean() == pytest.approx(expected, abs=1e-12)
 
 
 def test_two_samples_of_one_law_are_not_told_apart_and_a_small_shift_is_seen():
@@ -55,13 +57,13 @@ def test_the_larger_table_is_cut_to_the_size_of_the_smaller():
 def test_the_standard_error_of_the_area_is_its_spread_over_samples():
     def ranked(seed):
         label = np.repeat([0, 1], 150)
-        return d._placements(rng(seed).normal(size=300) + label, label), label
+        return placements(rng(seed).normal(size=300) + label, label), label
 
     areas, errors = [], []
     for seed in range(400):
-        placements, label = ranked(seed)
-        areas.append(placements[label == 1].mean())
-        errors.append(np.sqrt(sum(placements[label == k].var(ddof=1) / 150 for k in (0, 1))))
+        placed, label = ranked(seed)
+        areas.append(placed[label == 1].mean())
+        errors.append(np.sqrt(sum(placed[label == k].var(ddof=1) / 150 for k in (0, 1))))
     assert np.std(areas) == pytest.approx(np.mean(errors), rel=0.16)  # 4.5 / sqrt(2 * 400)
 
 
@@ -114,6 +116,19 @@ def test_total_variation_of_patterns_is_exact_on_a_small_example():
     b = np.array([[0, 1], [0, 1], [1, 0], [1, 1]])
     assert d.pattern_total_variation(a, b).value == pytest.approx(0.25, abs=1e-15)
     assert d.pattern_total_variation(a, a).value == 0
+
+
+def test_the_interval_of_an_estimate_is_that_of_a_normal_law():
+    interval = d.Estimate(0.6, 0.1).interval(0.95)
+    assert interval == pytest.approx((0.6, 0.6 - 0.1 * norm.ppf(0.975), 0.6 + 0.1 * norm.ppf(0.975)), rel=1e-12)
+
+
+def test_a_floor_stands_beside_any_measure():
+    train, test = rng(13).normal(size=(500, 2)), rng(14).normal(size=(500, 2))
+    beside = d.beside_floor(d.sliced_wasserstein, train, test, test + 1.0, seed=3)
+    assert beside.floor == d.sliced_wasserstein(test, train, seed=3)
+    assert beside.value == d.sliced_wasserstein(test, test + 1.0, seed=3)
+    assert beside.value.interval().low > beside.floor.interval().high
 
 
 def test_a_comparison_holds_real_against_model_with_floors():
