@@ -30,3 +30,14 @@ def test_the_page_on_samplers_does_what_it_says():
     assert not page["nuts"].doubts() and page["nuts"].ess.min() > 1000
     assert not page["chains"].doubts() and page["chains"].exact
     assert np.median(page["error"]) < 0.05
+
+
+@pytest.mark.slow
+def test_the_page_on_two_part_models_does_what_it_says():
+    page = run_page(ROOT / "docs" / "two-part-models.md")
+    y, new, total = page["y"].to_numpy(), page["new"], page["total"]
+    assert abs(page["zero"].mean() - np.mean(y[new] == 0)) < 0.1  # four standard errors of 400 rows
+    quantiles = page["tail"]
+    assert np.mean(y[new] <= quantiles[:, 1]) > 0.9 and (np.diff(quantiles, axis=1) >= 0).all()
+    assert (page["layer"] <= page["mean"]).all() and (page["beyond"] >= quantiles[:, 2]).all()
+    assert abs(total.mean.value - page["mean"].sum()) < 5 * total.mean.standard_error

@@ -145,3 +145,16 @@ def test_what_is_missing_is_drawn_from_what_is_there(tmp_path):
 def test_every_example_is_tested():
     tested = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"{path.stem}"' in tested for path in EXAMPLES.glob("plot_*.py"))
+
+
+def test_prices_are_read_off_the_law_of_a_policy(tmp_path):
+    text = printed("plot_pricing", tmp_path)
+    assert re.search(r"claims +SemiContinuous +0: 8\d\.?\d? %, 200: 1\.\d+ %", text)
+    for name, within in [("pure premium", 0.08), ("layer", 0.1), ("P(claim)", 0.06)]:
+        ours, truth, corr = re.search(
+            rf"{re.escape(name)} +total +{NUMBER}, truth +{NUMBER}; .* {NUMBER}", text
+        ).groups()
+        assert float(ours.replace(",", "")) == pytest.approx(float(truth.replace(",", "")), rel=within)
+        assert float(corr) > 0.75
+    mean, var, tvar = (float(v.replace(",", "")) for v in re.findall(rf"{NUMBER} ± ", text))
+    assert mean < var < tvar

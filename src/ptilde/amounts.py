@@ -202,10 +202,10 @@ class Law(eqx.Module):
 
     def at(self, pattern: Array, tokens: Array, given: Array) -> tuple[Callable, Stratum]:
         """For what is known of one row the noise-conditional log density, (u, log σ) ↦ nats, and the stratum."""
-        stratum = self.base.stratum(tokens, given, pattern)
-        if self.network is None:
+        stratum, network = self.base.stratum(tokens, given, pattern), self.network
+        if network is None:
             return (lambda u, level: stratum.log_density(u, jnp.exp(level))), stratum
-        return (lambda u, level: self.network(u, level, stratum)), stratum
+        return (lambda u, level: network(u, level, stratum)), stratum
 
 
 @eqx.filter_jit
