@@ -247,3 +247,21 @@ def test_frames_and_arviz_hold_the_draws(chains):
 def test_what_cannot_be_drawn_is_refused(log_q, x0, options, message):
     with pytest.raises(ValueError, match=message):
         ptilde.sample(log_q, x0, **options)
+
+
+def test_a_listener_hears_of_each_tenth_and_changes_no_draw(chains, capsys):
+    heard = []
+    told = ptilde.sample(NARROW, np.array([3.0, -3.0]), num_chains=8, num_steps=2000, key=1, callback=heard.append)
+    np.testing.assert_array_equal(told.x, chains.x)
+    assert [word.draw for word in heard] == list(range(200, 2001, 200)) and heard[-1].eta_seconds == 0
+    assert heard[-1].acceptance == pytest.approx(chains.acceptance.mean(), rel=1e-5)
+    assert heard[-1].divergences == chains.diverged.sum() and capsys.readouterr().out == ""
+    assert heard[0].acceptance == pytest.approx(chains.acceptance[:, :200].mean(), rel=1e-5)
+
+
+def test_a_line_is_printed_if_wanted_and_parts_may_differ_in_length(capsys):
+    plain = ptilde.sample(NARROW, np.zeros(2), num_chains=2, num_steps=33, warmup=0, thin=2, key=0)
+    told = ptilde.sample(NARROW, np.zeros(2), num_chains=2, num_steps=33, warmup=0, thin=2, key=0, verbose=True)
+    np.testing.assert_array_equal(told.x, plain.x)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9 and lines[-1].startswith("draws: 33 of 33 a chain, acceptance ")

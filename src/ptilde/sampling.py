@@ -24,6 +24,7 @@ from ptilde._typing import LogDensity, Point, Scalar, Score
 from ptilde.samplers import Chains, Column, Density, Field, Jump, Mala
 from ptilde.samplers.base import Sampler, begin, returned, run, warm_up
 from ptilde.samplers.langevin import along
+from ptilde.samplers.progress import Progress, run_telling, say
 from ptilde.tabular.kinds import Categorical, Count, Kind, on_atom
 from ptilde.tabular.points import atoms_of, ends_of
 
@@ -45,6 +46,8 @@ def sample(
     num_chains: int = 4,
     thin: int = 1,
     key: PRNGKeyArray | int = 0,
+    verbose: bool = False,
+    callback: Callable[[Progress], None] | None = None,
 ) -> Chains:
     """Draw from a density by Markov chains.
 
@@ -64,6 +67,8 @@ def sample(
         num_chains: if x0 is one point.
         thin: steps from one draw to the next.
         key: of all randomness, or a seed.
+        verbose: whether a line is printed after each tenth of the draws: acceptance, divergences, time to go.
+        callback: called with a `samplers.Progress` then, and no line is printed.
 
     Raises:
         ValueError: if log q or its gradient is not finite at x0, log q is NaN on an atom, x0 is outside its support, or
@@ -87,7 +92,8 @@ def sample(
         _refuse_undefined_atoms(log_q, kinds, start)
         chosen = chosen.aimed(target, states)
     chosen, states = _warmed(chosen, target, states, jr.fold_in(key, 0), warmup)
-    _, kept, infos = run(chosen, target, states, jr.fold_in(key, 1), jnp.asarray(0), num_steps, thin)
+    tell = callback or (say if verbose else None)
+    _, kept, infos = run_telling(chosen, target, states, jr.fold_in(key, 1), num_steps, thin, tell)
     chains = Chains(
         x=np.asarray(kept.x).swapaxes(0, 1),
         log_q=np.full(kept.log_q.shape[::-1], np.nan) if bare else np.asarray(kept.log_q).T,

@@ -13,6 +13,7 @@ from ptilde.samplers.diffusion import ProbabilityFlow  # noqa: E402
 from ptilde.samplers.external import Hmc, Nuts  # noqa: E402
 from ptilde.samplers.jump import Jump  # noqa: E402
 from ptilde.samplers.langevin import Mala, Ula  # noqa: E402
+from ptilde.samplers.progress import Progress  # noqa: E402
 from ptilde.samplers.smc import TemperedSmc  # noqa: E402
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Nuts",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "Progress",
     "State",
     "TemperedSmc",
     "Ula",
