@@ -8,6 +8,7 @@ import jax
 import pytest
 from hypothesis import settings
 from rich_fit import rich_model
+from slow_budget import BUDGET, skip_beyond, slow_last
 from small_fit import fitted_model, fitted_path, fitted_table
 
 __all__ = ["fitted_model", "fitted_path", "fitted_table", "rich_model"]  # fixtures: quick fits for all tests
@@ -20,6 +21,17 @@ settings.load_profile("fixed")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 MAPS = Path("/proc/self/maps")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In CI slow tests come last."""
+    if BUDGET < float("inf"):
+        slow_last(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """In CI slow tests have a budget."""
+    skip_beyond(item)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -271,6 +271,37 @@ def test_a_map_tells_the_sizes_that_it_was_made_of():
     assert (model.width, model.depth, model.num_frequencies, model.num_intervals) == (7, 2, 4, 6)
 
 
+def test_an_additive_part_moves_each_column_by_a_linear_function_of_what_is_known():
+    model, (x, context, active) = eqx.filter_jit(TriangularMap)(3, 2, 8, 1, 2, 8, True, key=jr.key(0)), rows()
+    np.testing.assert_allclose(through(model, x, context, active)[0], active * x, rtol=1e-13)  # at the start it is flat
+    slope = np.random.default_rng(2).normal(size=(3, 5))
+    part = model.columns.additive.at[:, 0].set(slope)  # of the shift m; the networks say nothing yet
+    model = eqx.tree_at(lambda m: m.columns.additive, model, part)
+    shift = np.concatenate([context, active], axis=1) @ slope.T
+    u, log_slope = through(model, x, context, active)
+    np.testing.assert_allclose(u, active * (x - shift), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(log_slope, 0, atol=1e-9)
+    np.testing.assert_allclose(back_through(model, u, context, active), active * x, rtol=1e-9, atol=1e-9)
+    assert start().columns.additive is None and np.abs(shift).min() > 1e-3
+
+
+def test_the_map_of_the_first_column_is_that_of_the_rows():
+    model, (x, context, active) = noise(TriangularMap, 3, 2, 8, 1, 2, 8, True, scale=0.3), rows()
+    active = active.at[:, 0].set(1.0)
+    u, log_slope = through(model, x, context, active)
+
+    @eqx.filter_jit
+    def first(x, context, active):
+        column = model.first(context, active)
+        return *column(x[0]), column.inverse(column(x[0])[0])
+
+    value, slope, again = jax.vmap(first)(x, context, active)
+    np.testing.assert_allclose(value, u[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(slope, log_slope[:, 0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(again, x[:, 0], rtol=1e-9, atol=1e-9)
+    assert np.abs(value - u[:, 1]).min() > 1e-6  # the other columns have maps of their own
+
+
 def test_columns_are_seen_with_sines_and_cosines_whose_frequencies_double():
     x = np.array([0.3, -1.7])
     expected = [[v, *(f(np.pi / 2 * k * v) for f in (np.sin, np.cos) for k in (1, 2, 4))] for v in x]

@@ -168,11 +168,11 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         member = np.asarray(jr.randint(jr.fold_in(key, 0), (len(given),), 0, len(self._members)))
         drawn = np.empty((len(given), len(self.schema_.columns)))
         for k, joint in enumerate(self._members):
-            rows, own = member == k, jr.fold_in(key, 1 + k)
+            rows, (of_states, of_amounts) = member == k, jr.split(jr.fold_in(key, 1 + k))
             if not rows.any():
                 continue
-            state = joint.draw_states(int(rows.sum()), own, given[rows])
-            z = joint.draw_amounts(state, jr.fold_in(own, 1), None, given[rows])
+            state = joint.draw_states(int(rows.sum()), of_states, given[rows])
+            z = joint.draw_amounts(state, of_amounts, None, given[rows])
             drawn[rows] = np.stack(list(self._encoder.decode(state, z).values()), axis=1)
         return drawn.reshape(-1, num, drawn.shape[1])
 
