@@ -158,3 +158,14 @@ def test_prices_are_read_off_the_law_of_a_policy(tmp_path):
         assert float(corr) > 0.75
     mean, var, tvar = (float(v.replace(",", "")) for v in re.findall(rf"{NUMBER} ± ", text))
     assert mean < var < tvar
+
+
+def test_rain_is_forecast_better_than_by_the_raw_ensemble(tmp_path):
+    text = printed("plot_rain", tmp_path)
+    assert re.search(r"rain +SemiContinuous +0: 6\d\.?\d? % +> 0 +0\.1", text)
+    crps = dict(re.findall(rf"CRPS, (\S+(?: \S+)?) +{NUMBER} mm", text))
+    brier = dict(re.findall(rf"dry day, (\S+(?: \S+)?) +{NUMBER}", text))
+    for scores in (crps, brier):
+        assert float(scores["ptilde"]) < 0.9 * float(scores["raw ensemble"]) < float(scores["climate"])
+    assert float(re.search(rf"p-value {NUMBER}", text)[1]) > 0.001
+    assert 0.88 < float(re.search(rf"interval holds {NUMBER}", text)[1]) < 0.99
