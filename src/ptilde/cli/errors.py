@@ -24,8 +24,8 @@ import typer
 
 from ptilde._validate import DataError, ModelFileError
 from ptilde.cli import signals
-from ptilde.cli.commands import app
 from ptilde.cli.console import complain, warnings_in_words
+from ptilde.cli.reports import app
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # of typer's own click, or of the one installed
 

@@ -25,6 +25,8 @@ from ptilde.tabular.kinds import empty
 from ptilde.tabular.schema import Schema
 from ptilde.train import held_out_rows, train
 
+_REPORTED_ROWS = 1000, 20_000  # drawn for a report: as many as held-out rows, within these
+
 
 class ScoreDensity(DensityMixin, AbstractScoreEstimator):
     """The density of a table's rows, estimated by dual score matching: normalised, on atoms and bodies.
@@ -228,6 +230,28 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
         check_is_fitted(self)
         _validate.whole("n_samples", n_samples, 2)
         return importance(self._joint.log_ratio(int(n_samples), self._key("normalizer", random_state)))
+
+    def report(self, X_test: Any, path: Any, X_train: Any = None, random_state: Any = None) -> Any:
+        """Write one HTML page that says how good the fit is, in words, numbers and pictures.
+
+        Args:
+            X_test: rows that the fit has not seen, 20 or more.
+            path: of the page.
+            X_train: the rows of the fit, which tell whether draws repeat them; without, halves of `X_test` are the
+                floor of each other.
+            random_state: seed of the draws and tests; the fit's own if None.
+
+        Returns:
+            The `ptilde.report.Verdict`, whose `findings` are the page's sentences and `to_dict()` its numbers.
+        """
+        from ptilde.report import measure, write_page  # the page lies above: only this method reaches up
+
+        check_is_fitted(self)
+        seed = self.seed_ if random_state is None else seed_of(random_state)
+        draws = self.sample(int(np.clip(open_table(X_test).num_rows, *_REPORTED_ROWS)), random_state=seed)
+        verdict = measure(self, X_train, X_test, draws, seed=seed % 2**32)
+        write_page(verdict, path)
+        return verdict
 
     def save(self, path: Any) -> None:
         """Write the model to one safe file (`.ptilde`); nothing in it can run."""

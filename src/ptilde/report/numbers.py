@@ -1,28 +1,23 @@
-"""What a fitted model is worth, in numbers and in sentences, apart from any picture.
+"""What a fitted model, or anybody's synthetic table, is worth: in numbers, apart from any word or picture.
 
-`measure` takes a model, the rows it was fitted on, rows held out and draws, and returns a `Verdict`; `Verdict.findings`
-says it in plain words, one line a question, each with whether the answer is good. The words come from the numbers
-alone, so that the terminal and the page say the same.
+`measure` takes a model, rows it has not seen, its draws and, if they are known, the rows it was fitted on;
+`measure_tables` takes real rows and synthetic ones, and no model. Both return a `Verdict`. Every distance is read
+beside its floor: the same distance between real rows and real rows, which is never 0 in finite samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptilde.diagnostics import Comparison, Estimate, compare
-from ptilde.tabular.frames import open_table
-from ptilde.tabular.schema import Schema, SemiContinuous, on_atom
-
-Mark = Literal["good", "fair", "poor", "none"]
-
-AUC_MARGIN = 0.035  # above the floor of real rows: what the project asks of itself on RAND HIE
-SHARE_MARGIN = 0.015
-CERTIFICATE_MARGIN = 0.06
+from ptilde.diagnostics import Comparison, Estimate, Floored, compare
+from ptilde.report import evidence, machine
+from ptilde.report.rows import Columns, atoms_of, halves, joined, opened
+from ptilde.report.words import Finding, findings
+from ptilde.tabular.schema import Schema
 
 
 class Model(Protocol):
@@ -34,15 +29,8 @@ class Model(Protocol):
     seed_: int
 
     def score_samples(self, X: Any, method: str = ...) -> NDArray: ...
+    def grad_log_density(self, X: Any) -> NDArray: ...
     def log_normalizer(self) -> tuple[float, float]: ...
-
-
-class Finding(NamedTuple):
-    """One question, its answer in words, and whether it is good."""
-
-    question: str
-    answer: str
-    mark: Mark
 
 
 @dataclass(frozen=True)
@@ -55,35 +43,74 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The numbers of a model, its rows by column, and how it was fitted."""
+class Density:
+    """What a model says of rows that it has not seen, and how it was fitted.
 
-    schema: Schema
-    comparison: Comparison
+    Attributes:
+        log_density: the mean in nats over those of `num_rows` held-out rows that lie in its support.
+        num_rows, num_outside: how many rows there were, and how many of them lie outside.
+        certificate: the logarithm of its total mass.
+        agreement: of its two routes, where both were taken.
+        score: the Stein test.
+        history: by stage: step, loss, held-out loss.
+        fitted: its seed, steps and seconds.
+    """
+
     log_density: Estimate
+    num_rows: int
     num_outside: int
     certificate: Estimate
     agreement: Agreement | None
-    train: dict[str, NDArray]
-    test: dict[str, NDArray]
-    draws: dict[str, NDArray]
+    score: evidence.ScoreFit
     history: dict[str, dict[str, list]]
     fitted: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The numbers of drawn rows, the rows by column, and what a model says of them.
+
+    Attributes:
+        schema: what the columns may hold.
+        comparison: of the draws, beside the floors.
+        bodies, categories: column by column.
+        dependence: of the numeric columns, if there are two.
+        law: MMD tests of draws and of other real rows against held-out ones.
+        memory: of single rows; None if the rows of the fit are not known.
+        density: what a model says; None if there is only a table.
+        train: the real rows that the floors come from: those of the fit where they are known.
+        test: the other real rows.
+        draws: the drawn or synthetic ones.
+    """
+
+    schema: Schema
+    comparison: Comparison
+    bodies: dict[str, evidence.Body]
+    categories: dict[str, tuple[Any, Estimate, Estimate]]
+    dependence: evidence.Dependence | None
+    law: Floored
+    memory: evidence.Memory | None
+    density: Density | None
+    train: Columns
+    test: Columns
+    draws: Columns
+
+    @property
+    def real(self) -> Columns:
+        """All real rows."""
+        return joined(self.train, self.test)
 
     @property
     def findings(self) -> list[Finding]:
         """The verdict in sentences, the most telling first."""
-        told = [
-            _auc(self.comparison),
-            *_atoms(self.comparison),
-            *_patterns(self.comparison),
-            *_tails(self.comparison),
-            _density(self),
-        ]
-        told.append(_certificate(self.certificate))
-        if self.agreement:
-            told.append(_agreement(self.agreement))
-        return told
+        return findings(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as plain values for strict JSON; a number that is infinite or none is null."""
+        return machine.told(self)
+
+    def _repr_html_(self) -> str:
+        return machine.list_of(self.findings)
 
 
 def measure(model: Model, train: Any, test: Any, draws: Any, *, seed: int = 0, num_ode_rows: int = 0) -> Verdict:
@@ -91,44 +118,86 @@ def measure(model: Model, train: Any, test: Any, draws: Any, *, seed: int = 0, n
 
     Args:
         model: a fitted estimator.
-        train: the frame it was fitted on.
+        train: the frame it was fitted on, or None: the floors then come from the halves of `test`.
         test: a frame of rows that it has not seen.
         draws: a frame of its own draws, about as many as held-out rows or more.
-        seed: of the classifier and the bootstrap.
+        seed: of the classifier, the bootstrap and the tests.
         num_ode_rows: how many held-out rows are scored by the slow route too; 0 leaves it out.
+
+    Raises:
+        DataError: if a table lacks a column of the schema, or has too few rows.
     """
-    rows = {name: _opened(model.schema_, frame) for name, frame in (("train", train), ("test", test), ("draws", draws))}
-    log_density = np.asarray(model.score_samples(test))
-    inside = np.isfinite(log_density)
-    log_z, log_z_error = model.log_normalizer()
+    schema = model.schema_
+    held_out, drawn = opened(schema, test, "held-out rows"), opened(schema, draws, "drawn rows")
+    if train is None:
+        first, second = halves(held_out, seed)
+        memory = None
+    else:
+        first, second = opened(schema, train, "rows of the fit"), held_out
+        memory = evidence.memory(schema, first, second, drawn, seed, unseen=True)
+    density = _density(model, test, held_out, drawn, seed, num_ode_rows)
+    return _judged(schema, first, second, drawn, memory, density, seed)
+
+
+def measure_tables(real: Any, synthetic: Any, holdout: Any = None, *, seed: int = 0) -> Verdict:
+    """The verdict on a synthetic table, whatever made it.
+
+    Args:
+        real: a frame of the rows that it was made from; the schema is inferred from it.
+        synthetic: a frame with the same columns.
+        holdout: a frame of real rows that it was not made from. Without, one half of `real` is the floor of the other,
+            and whether the synthetic rows are nearer to those they were made from cannot be said.
+        seed: of the halves, the classifier, the bootstrap and the tests.
+
+    Raises:
+        DataError: if a table lacks a column of the real one, or has too few rows.
+    """
+    schema = Schema.infer(real)
+    rows, drawn = opened(schema, real, "real rows"), opened(schema, synthetic, "synthetic rows")
+    first, second = halves(rows, seed) if holdout is None else (rows, opened(schema, holdout, "held-out rows"))
+    memory = evidence.memory(schema, first, second, drawn, seed, unseen=holdout is not None)
+    return _judged(schema, first, second, drawn, memory, None, seed)
+
+
+def _judged(
+    schema: Schema,
+    train: Columns,
+    test: Columns,
+    draws: Columns,
+    memory: evidence.Memory | None,
+    density: Density | None,
+    seed: int,
+) -> Verdict:
+    real = joined(train, test)
     return Verdict(
-        schema=model.schema_,
-        comparison=compare(rows["train"], rows["test"], rows["draws"], atoms=atoms_of(model.schema_), seed=seed),
-        log_density=_mean(log_density[inside]),
-        num_outside=int(np.sum(~inside)),
-        certificate=Estimate(float(log_z), float(log_z_error)),
-        agreement=_routes(model, test, log_density, num_ode_rows) if num_ode_rows else None,
-        **rows,
-        history=model.history_,
-        fitted={"steps": model.n_iter_, "seed": model.seed_, "seconds": float(getattr(model, "fit_seconds_", np.nan))},
+        schema=schema,
+        comparison=compare(train, test, draws, atoms=atoms_of(schema), seed=seed),
+        bodies=evidence.bodies(schema, real, draws),
+        categories=evidence.categories(schema, real, draws),
+        dependence=evidence.dependence(schema, real, draws, seed),
+        law=evidence.whole_law(train, test, draws, seed),
+        memory=memory,
+        density=density,
+        train=train,
+        test=test,
+        draws=draws,
     )
 
 
-def atoms_of(schema: Schema) -> dict[str, tuple[float, ...]]:
-    """The atoms of each column that has some."""
-    return {name: kind.atoms for name, kind in schema.columns.items() if isinstance(kind, SemiContinuous)}
-
-
-def off_atoms(values: NDArray, atoms: Sequence[float]) -> NDArray[np.bool_]:
-    """Which values are there, and on none of the atoms."""
-    on = np.isnan(values)
-    for atom in atoms:
-        on = on | on_atom(values, atom)
-    return ~on
-
-
-def _opened(schema: Schema, frame: Any) -> dict[str, NDArray]:
-    return schema.check(open_table(frame))
+def _density(model: Model, test: Any, held_out: Columns, draws: Columns, seed: int, num_ode_rows: int) -> Density:
+    log_density = np.asarray(model.score_samples(test))
+    inside = np.isfinite(log_density)
+    log_z, log_z_error = model.log_normalizer()
+    return Density(
+        log_density=_mean(log_density[inside]),
+        num_rows=len(log_density),
+        num_outside=int(np.sum(~inside)),
+        certificate=Estimate(float(log_z), float(log_z_error)),
+        agreement=_routes(model, test, log_density, num_ode_rows) if num_ode_rows else None,
+        score=evidence.score_fit(model, model.schema_, test, held_out, draws, seed),
+        history=model.history_,
+        fitted={"steps": model.n_iter_, "seed": model.seed_, "seconds": float(getattr(model, "fit_seconds_", np.nan))},
+    )
 
 
 def _mean(x: NDArray) -> Estimate:
@@ -142,108 +211,3 @@ def _routes(model: Model, test: Any, log_density: NDArray, num_rows: int) -> Agr
     gap = np.abs(np.asarray(model.score_samples(some, method="ode")) - log_density[: len(some)])
     gap = gap[np.isfinite(gap)]
     return Agreement(float(np.mean(gap)), float(np.mean(gap <= 1)), len(gap))
-
-
-# --- in words --------------------------------------------------------------------------------------------------------
-
-
-def _grade(excess: float, margin: float) -> Mark:
-    return "good" if excess <= margin else "fair" if excess <= 3 * margin else "poor"
-
-
-def _auc(found: Comparison) -> Finding:
-    excess = found.auc.value - found.auc_floor.value
-    mark = _grade(excess, AUC_MARGIN)
-    words = {"good": "Hardly better than chance", "fair": "Somewhat", "poor": "Yes, clearly", "none": ""}[mark]
-    numbers = f"AUC {_pm(found.auc)}; real rows among themselves reach {_pm(found.auc_floor)}, and 0.5 is perfect"
-    return Finding("Can a classifier tell drawn rows from held-out ones?", f"{words}: {numbers}.", mark)
-
-
-def _atoms(found: Comparison) -> list[Finding]:
-    pairs = [(name, atom, *pair) for name, shares in found.atoms.items() for atom, pair in shares.items()]
-    if not pairs:
-        return []
-    excess = [max(0.0, abs(model.value - real.value) - 2 * model.standard_error) for _, _, real, model in pairs]
-    name, atom, real, model = pairs[int(np.argmax([abs(m.value - r.value) for _, _, r, m in pairs]))]
-    answer = (
-        f"{len(pairs)} atoms in {len(found.atoms)} columns; the largest difference is at {name} = {atom:g}, "
-        f"{_percent(real.value)} of real rows and {_percent(model.value)} of drawn ones"
-    )
-    return [Finding("Is the mass on each atom right?", f"{answer}.", _grade(max(excess), SHARE_MARGIN))]
-
-
-def _patterns(found: Comparison) -> list[Finding]:
-    if found.pattern is None or found.pattern_floor is None or len(found.atoms) < 2:
-        return []
-    answer = (
-        f"The patterns of atoms are {_pm(found.pattern)} apart in total variation; real rows among themselves are "
-        f"{_pm(found.pattern_floor)} apart"
-    )
-    excess = max(0.0, found.pattern.value - found.pattern_floor.value - 2 * found.pattern.standard_error)
-    return [
-        Finding("Do columns sit on their atoms together as they should?", f"{answer}.", _grade(excess, SHARE_MARGIN))
-    ]
-
-
-def _tails(found: Comparison) -> list[Finding]:
-    ratio = found.row_sum
-    if ratio is None or not np.isfinite(ratio.value):
-        return []
-    answer = f"The 99 % quantile of a row's sum is {_pm(ratio)} times that of real rows"
-    excess = max(0.0, abs(ratio.value - 1) - 2 * ratio.standard_error)
-    return [Finding("Are the tails right?", f"{answer}.", _grade(excess, 0.05))]
-
-
-def _density(verdict: Verdict) -> Finding:
-    answer = f"{_pm(verdict.log_density)} nats a row on average over {len(next(iter(verdict.test.values())))} rows"
-    if verdict.num_outside:
-        answer += f", {verdict.num_outside} of which lie outside the model's support and are not in the average"
-    return Finding(
-        "What log density do held-out rows get?", f"{answer}.", "none" if not verdict.num_outside else "fair"
-    )
-
-
-def _certificate(log_z: Estimate) -> Finding:
-    excess = max(0.0, abs(log_z.value) - 2 * log_z.standard_error)
-    answer = f"Its total mass is estimated as exp({_pm(log_z)}), and 0 in the exponent is perfect"
-    return Finding("Is the density normalised?", f"{answer}.", _grade(excess, CERTIFICATE_MARGIN))
-
-
-def _agreement(found: Agreement) -> Finding:
-    answer = (
-        f"The mean difference is {found.mean_gap:.3f} nats over {found.num_rows} rows, "
-        f"{_percent(found.within_a_nat)} of which agree to a nat"
-    )
-    return Finding("Do the two routes to the density agree?", f"{answer}.", _grade(found.mean_gap, CERTIFICATE_MARGIN))
-
-
-def _pm(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ± {estimate.standard_error:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def pattern_shares(verdict: Verdict, largest: int = 12) -> list[tuple[str, float, float]]:
-    """The commonest patterns in words ("all on an atom", "a, b off"), with their shares in real and in drawn rows."""
-    atoms = atoms_of(verdict.schema)
-    if not atoms:
-        return []
-    real = {name: np.concatenate([verdict.train[name], verdict.test[name]]) for name in atoms}
-    ours, theirs = _pattern_counts(verdict.draws, atoms), _pattern_counts(real, atoms)
-    common = sorted(theirs, key=lambda pattern: -theirs[pattern])[:largest]
-    return [(_pattern_name(pattern, list(atoms)), theirs[pattern], ours.get(pattern, 0.0)) for pattern in common]
-
-
-def _pattern_counts(rows: Mapping[str, NDArray], atoms: Mapping[str, tuple[float, ...]]) -> dict[bytes, float]:
-    off = np.column_stack([off_atoms(rows[name], values) for name, values in atoms.items()])
-    patterns, count = np.unique(off, axis=0, return_counts=True)
-    return {pattern.tobytes(): float(c / len(off)) for pattern, c in zip(patterns, count, strict=True)}
-
-
-def _pattern_name(pattern: bytes, names: list[str]) -> str:
-    off = [name for name, is_off in zip(names, np.frombuffer(pattern, bool), strict=True) if is_off]
-    if not off:
-        return "all on an atom"
-    return ", ".join(off) if len(off) <= 3 else f"{', '.join(off[:3])} and {len(off) - 3} more"

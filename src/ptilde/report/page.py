@@ -31,6 +31,7 @@ def write_page(verdict: Verdict, path: str | os.PathLike, title: str = "A densit
 
 def page(verdict: Verdict, title: str) -> str:
     """The page as text."""
+    given = [finding.mark for finding in verdict.findings]
     template = files("ptilde.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, finalize=_legible
@@ -38,8 +39,10 @@ def page(verdict: Verdict, title: str) -> str:
     return environment.from_string(template).render(
         title=title,
         verdict=verdict,
+        rows=[f"{len(next(iter(rows.values()))):,}" for rows in (verdict.train, verdict.test, verdict.draws)],
         schema=str(verdict.schema),
         marks=MARKS,
+        tally={mark: given.count(mark) for mark in ("poor", "fair", "good")},
         columns=[_shown(p) for p in plots.column_pictures(verdict)],
         num_left=max(0, len(verdict.schema.columns) - plots.MAX_COLUMNS),
         joint=[_shown(p) for p in (plots.pattern_picture(verdict), plots.correlation_picture(verdict)) if p],

@@ -20,7 +20,8 @@ from ptilde.report.canvas import (
     shown,
     sticks,
 )
-from ptilde.report.numbers import Verdict, atoms_of, off_atoms, pattern_shares
+from ptilde.report.numbers import Verdict
+from ptilde.report.rows import atoms_of, numeric, off_atoms, pattern_shares
 from ptilde.tabular.schema import Categorical, Kind, Real
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def column_pictures(verdict: Verdict) -> list[Picture]:
 
 def pattern_picture(verdict: Verdict) -> Picture | None:
     """The commonest patterns: which columns are off their atoms together."""
-    shares = pattern_shares(verdict)
+    shares = pattern_shares(atoms_of(verdict.schema), verdict.real, verdict.draws)
     if len(shares) < 2:
         return None
     place = np.arange(len(shares))[::-1]
@@ -48,7 +49,7 @@ def pattern_picture(verdict: Verdict) -> Picture | None:
         axes.barh(place - 0.2, [model for _, _, model in shares], 0.38, color=MODEL, label="model")
         axes.set_yticks(place, [shown(name, 36) for name, _, _ in shares])
         axes.set_xlabel("share of rows")
-        axes.legend()
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)  # above: bars reach every corner
 
     alt = "Shares of the commonest patterns: " + "; ".join(f"{n} {r:.3f} real, {m:.3f} model" for n, r, m in shares[:4])
     return picture(draw, (6, 0.6 + 0.3 * len(shares)), "Which columns are off their atoms together", alt)
@@ -56,7 +57,7 @@ def pattern_picture(verdict: Verdict) -> Picture | None:
 
 def correlation_picture(verdict: Verdict) -> Picture | None:
     """Rank correlations of the numeric columns, real beside model."""
-    names = _numeric(verdict)[:40]
+    names = numeric(verdict.schema)[:40]
     if len(names) < 2:
         return None
     matrices = [_rank_correlation(rows, names) for rows in (verdict.test, verdict.draws)]
@@ -75,7 +76,7 @@ def correlation_picture(verdict: Verdict) -> Picture | None:
 
 def pair_pictures(verdict: Verdict, number: int = 3) -> list[Picture]:
     """The most dependent pairs of columns, real rows beside drawn ones, where both are off their atoms."""
-    names = _numeric(verdict)
+    names = numeric(verdict.schema)
     if len(names) < 2:
         return []
     strength = np.abs(np.triu(np.nan_to_num(_rank_correlation(verdict.test, names)), 1))
@@ -85,7 +86,8 @@ def pair_pictures(verdict: Verdict, number: int = 3) -> list[Picture]:
 
 def training_pictures(verdict: Verdict) -> list[Picture]:
     """For each stage of the fit the loss of its steps, and that of rows held out of them."""
-    pictures = (_training(stage, history) for stage, history in verdict.history.items())
+    told = verdict.density.history if verdict.density else {}
+    pictures = (_training(stage, history) for stage, history in told.items())
     return [found for found in pictures if found]
 
 
@@ -119,10 +121,6 @@ def _series(values: Sequence[float | None], length: int) -> NDArray:
     return curve if len(curve) == length else np.full(length, np.nan)
 
 
-def _numeric(verdict: Verdict) -> list[str]:
-    return [name for name, kind in verdict.schema.columns.items() if not isinstance(kind, Categorical)]
-
-
 def _rank_correlation(rows: dict[str, NDArray], names: list[str]) -> NDArray:
     from scipy.stats import rankdata
 
@@ -132,7 +130,7 @@ def _rank_correlation(rows: dict[str, NDArray], names: list[str]) -> NDArray:
 
 
 def _column(verdict: Verdict, name: str, kind: Kind) -> Picture:
-    real, model = np.concatenate([verdict.train[name], verdict.test[name]]), verdict.draws[name]
+    real, model = verdict.real[name], verdict.draws[name]
     if isinstance(kind, Categorical):
         points = list(kind.categories)[:MAX_POINTS]
         return _sticks_only(name, points, *([float(np.mean(x == p)) for p in points] for x in (real, model)))
