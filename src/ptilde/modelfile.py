@@ -174,6 +174,9 @@ def _check_knots(path: Any, arrays: dict[str, np.ndarray]) -> None:
 def _covariate_shapes(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
     if len(config["numeric"]) + len(config["levels"]) > _MOST["columns"]:
         raise ValueError("too many covariates")
+    names = [name for name, _ in [*config["numeric"], *config["levels"]]]
+    if len(set(names)) < len(names):
+        raise ValueError("two covariates have one name")
     for _, levels in config["levels"]:
         if len(levels) >= MOST_LEVELS or not all(v is None or isinstance(v, str | bool | int | float) for v in levels):
             raise ValueError("the levels of a covariate are others")

@@ -67,7 +67,8 @@ def test_what_a_network_says_is_integrated_whatever_its_mass():
         mass = trapezoid(density, z)
         assert abs(mass - 1) > 0.01  # else this says nothing about other masses
         fine = np.interp(nodes.z[i], z, np.append(0, np.cumsum(step)) / mass)
-        np.testing.assert_allclose(nodes.cdf[i], fine, atol=1e-4)
+        # It is several times narrower than the base, so few nodes carry it.
+        np.testing.assert_allclose(nodes.cdf[i], fine, atol=5e-4)
 
 
 def test_a_row_has_the_nodes_that_it_has_beside_others():

@@ -70,7 +70,7 @@ class AbstractPredictions(AbstractScoreEstimator):
         """Quantiles of y given each row of X: (n, len(q)), or (n,) for one q; of k targets (n, len(q), k)."""
         _validate.one_of("method", method, ("one_pass", "ode"))
         levels = np.atleast_1d(np.asarray(q, np.float64))
-        for level in levels:
+        for level in levels.tolist():
             _validate.share("q", level)
         check_is_fitted(self)
         if not self._single:

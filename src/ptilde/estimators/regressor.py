@@ -111,9 +111,10 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         tell = together(self.callback, Printer() if self.verbose else None)
         order = self._encoder.encode(columns, rng)
         fold = folds(order.state, order.z, self._rng("folds"))
+        num_folds = max(int(fold.max()) + 1, 1)
         members, self.history_ = [], {}
         for k in range(self.n_estimators):
-            rows = training_rows(self._encoder, columns, weight, rng, fold == k % (fold.max() + 1), given)
+            rows = training_rows(self._encoder, columns, weight, rng, fold == k % num_folds, given)
             left = None if self.time_budget is None else self.time_budget - (time.monotonic() - began)
             seconds = None if left is None else max(left, 1.0) / (self.n_estimators - k)
             word = "" if self.n_estimators == 1 else f"{k + 1} of {self.n_estimators}: "
