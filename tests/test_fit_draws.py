@@ -29,6 +29,7 @@ def test_masked_cross_entropy_is_the_surprise_averaged_over_all_orders():
     # Every number of masked columns with every ranking of the columns, once.
     u = [[(m - 0.5) / 3, *((r + 0.5) / 3 for r in rank)]
          for m in (1, 2, 3) for rank in itertools.permutations(range(3))]  # fmt: skip
-    loss, terms = Unmask()(model, (jnp.tile(tokens, (len(u), 1)),), jnp.array(u))
+    rows = jnp.tile(tokens, (len(u), 1)), jnp.zeros((len(u), 0))
+    loss, terms = Unmask()(model, rows, jnp.array(u))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     assert terms[0] == loss

@@ -21,7 +21,7 @@ def test_it_is_minus_the_mean_log_density_of_the_active_amounts():
         log_slope[on[:, j], j] = np.log((ahead - behind)[on[:, j], j] / (2 * step))
     expected = -np.mean(norm.logpdf(u) * on + log_slope, axis=0)
     unused = jnp.zeros(len(z), jnp.int32)
-    given = unused, jnp.asarray(z, jnp.float32), jnp.asarray(state), unused
+    given = unused, jnp.asarray(z, jnp.float32), jnp.asarray(state), jnp.zeros((len(z), 0)), unused
     loss, terms = eqx.filter_jit(Likelihood(LAYOUT))(model.transport, given, jnp.zeros((len(z), 0)))
     np.testing.assert_allclose(terms, expected, rtol=1e-3)
     np.testing.assert_allclose(loss, expected.sum(), rtol=1e-3)
