@@ -270,16 +270,22 @@ def _chosen(laws: Iterator[AmountDensity], rows: Encoded) -> AmountDensity:
 
     Beside covariates scores must do better by two standard errors: they cost as much as all the rest.
     """
-    best, known = None, np.zeros(0)
+    best, known, score = None, np.zeros(0), -np.inf
     for law in laws:
         value, weight = _held_out(law, rows)
-        gain = value - known if best else np.ones(1)
-        mean = np.average(gain, weights=weight) if best else np.inf
-        error = np.sqrt(np.sum((weight * (gain - mean)) ** 2)) / np.sum(weight) if best else 0.0
-        if mean > 2 * error * (law.network is not None and rows.given.shape[1] > 0):
-            best, known = law, value
+        mean, doubt = np.average(value, weights=weight), 0.0
+        if law.network is not None and rows.given.shape[1]:
+            doubt = 2 * _standard_error(value - known, weight)
+        if best is None or mean > score + doubt:
+            best, known, score = law, value, mean
     assert best is not None
     return best
+
+
+def _standard_error(value: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Of a weighted mean."""
+    away = weight * (value - np.average(value, weights=weight))
+    return float(np.sqrt(np.sum(away**2)) / np.sum(weight))
 
 
 def _held_out(amounts: AmountDensity, rows: Encoded) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -61,6 +61,7 @@ class AbstractPredictions(AbstractScoreEstimator):
         _validate.one_of("method", method, ("one_pass", "ode"))
         check_is_fitted(self)
         if not self._single:
+            self._refuse_ode(method)
             return self._drawn(X, exposure, lambda y: y.mean(axis=1))
         return self._each(X, exposure, lambda law, rows: law.mean(), method)
 
@@ -74,6 +75,7 @@ class AbstractPredictions(AbstractScoreEstimator):
             _validate.share("q", level)
         check_is_fitted(self)
         if not self._single:
+            self._refuse_ode(method)
             found = self._drawn(X, exposure, lambda y: np.moveaxis(np.quantile(y, levels, axis=1), 0, 1))
         else:
             found = self._each(X, exposure, lambda law, rows: law.quantile(levels), method)
@@ -168,6 +170,8 @@ class AbstractPredictions(AbstractScoreEstimator):
     ) -> explanations.Calibration:
         """Observed beside predicted means, in bins of rows alike in their predicted mean: the lift chart."""
         _validate.whole("n_bins", n_bins, 2)
+        check_is_fitted(self)
+        self._one_target()
         observed = next(iter(self._columns(y, X).values()))
         return explanations.calibration(
             self.predict(X, exposure), observed, weights_of(sample_weight, len(observed)), int(n_bins)
@@ -177,6 +181,10 @@ class AbstractPredictions(AbstractScoreEstimator):
         given = self._given(X, exposure)
         self._one_target()
         return predictive_laws(self._members, self._encoder.columns[0], given, method)
+
+    def _refuse_ode(self, method: str) -> None:
+        if method == "ode":
+            raise ValueError('`method` must be "one_pass" for several targets, whose laws are drawn; got "ode".')
 
     def _one_target(self) -> None:
         if not self._single:

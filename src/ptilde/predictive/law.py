@@ -93,8 +93,8 @@ class PredictiveLaw:
         return found
 
     def expectation(self, g: Callable[[Array], Array]) -> Array:
-        """(n,) the mean of a function of the value, applied to arrays."""
-        total = self.shares @ g(self.points)
+        """(n,) the mean of a function of the value, applied to arrays (n, m), a row to a law."""
+        total = np.sum(self.shares * g(np.broadcast_to(self.points, self.shares.shape)), 1)
         for mass, value in self._cells:
             total = total + np.sum(mass * g(value), 1)
         return total
@@ -109,12 +109,8 @@ class PredictiveLaw:
 
     def expected_shortfall(self, level: float) -> Array:
         """(n,) means of the values beyond the quantile at the level, an atom there counted for the part beyond."""
-        q = self.quantile(np.array([level]))[:, 0]
-        excess = self.shares @ np.zeros(len(self.points))
-        excess = excess + np.sum(self.shares * np.maximum(self.points - q[:, None], 0.0), 1)
-        for mass, value in self._cells:
-            excess = excess + np.sum(mass * np.maximum(value - q[:, None], 0.0), 1)
-        return q + excess / (1 - level)
+        q = self.quantile(np.array([level]))
+        return q[:, 0] + self.expectation(lambda y: np.maximum(y - q, 0.0)) / (1 - level)
 
     def crps(self, y: Array) -> Array:
         r"""(n,) $\int (G(v) - 1\{y \le v\})^2\,dv$ at observed values y (n,)."""

@@ -79,7 +79,7 @@ class Covariates:
 
     @classmethod
     def fit(cls, table: Table, weight: NDArray[np.float64]) -> "Covariates":
-        """The map fitted to a table, whose rows have weights (n,)."""
+        """The map fitted to a table; rows whose weight (n,) is 0 do not count, the others all alike."""
         numeric = {name: v for name, v in table.columns.items() if v.dtype != object and not _coded(table, name)}
         rest = {name: v for name, v in table.columns.items() if name not in numeric}
         knots = {name: _knots(v[weight > 0]) for name, v in numeric.items()}
@@ -129,7 +129,8 @@ class Covariates:
 
 def _coded(table: Table, name: str) -> bool:
     """Whether numbers are names: a categorical of numbers."""
-    return str(table.template.dtypes.get(name, {}).get("dtype")) in ("category", "Categorical", "Enum")
+    spelling = str(table.template.dtypes.get(name, {}).get("dtype"))
+    return spelling.startswith(("category", "Categorical", "Enum", "dictionary"))
 
 
 def _knots(x: NDArray[np.float64]) -> NDArray[np.float64]:
