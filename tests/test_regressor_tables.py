@@ -79,16 +79,27 @@ def test_the_joint_law_is_likelier_than_that_of_other_rows_targets(two):
 
 
 @slow
-@pytest.mark.parametrize("ask", ["layer", "aggregate", "crps"])
+@pytest.mark.parametrize("ask", ["layer", "aggregate", "crps", "calibration"])
 def test_what_is_of_one_target_is_refused_for_several(two, ask):
     X, y = pairs(3)
     call = {
         "layer": lambda: two.layer(X, 1, 2),
         "aggregate": lambda: two.aggregate(X),
         "crps": lambda: two.crps(X, y),
+        "calibration": lambda: two.calibration(X, y),
     }[ask]
     with pytest.raises(ValueError, match="for one target; got 2: paid, cost. Fit a ScoreRegressor for each"):
         call()
+
+
+@slow
+def test_the_slow_route_is_refused_where_answers_are_drawn(two):
+    for ask in (
+        lambda: two.predict(pairs(3)[0], method="ode"),
+        lambda: two.predict_quantile(pairs(3)[0], 0.5, method="ode"),
+    ):
+        with pytest.raises(ValueError, match='`method` must be "one_pass" for several targets'):
+            ask()
 
 
 def counts(n=1200, seed=0):

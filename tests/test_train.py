@@ -188,3 +188,35 @@ def test_rows_stand_for_all_in_proportion_to_their_weights(num):
     chosen = training._spread(weight, num)
     assert chosen.shape == (num,) and np.all(weight[chosen] > 0)
     assert np.max(np.abs(np.bincount(chosen, minlength=300) - num * weight / weight.sum())) < 1
+
+
+class Told:
+    """A law whose log density of each row is given; with scores or without."""
+
+    def __init__(self, value, network=None):
+        self.value, self.network = np.asarray(value, float), network
+
+    def log_prob(self, state, z, given):
+        return self.value
+
+
+def chosen(num_covariates, *laws):
+    n = len(laws[0].value)
+    given = np.zeros((n, num_covariates), np.float32)
+    rows = Encoded(np.zeros((n, 0), np.int32), np.zeros((n, 1)), np.ones(n), np.ones(n, bool), given)
+    return training._chosen(iter(laws), rows)
+
+
+def test_an_impossible_held_out_row_loses_against_any_law_that_allows_it():
+    never, poor = Told([0.0, -np.inf, 0.0]), Told([-9.0, -9.0, -9.0])
+    assert chosen(0, never, poor) is poor and chosen(0, poor, never) is poor
+    assert chosen(1, never, Told(poor.value, network="scores")).network == "scores"
+
+
+def test_beside_covariates_scores_must_be_better_beyond_doubt():
+    noise = np.random.default_rng(0).normal(size=100)
+    plain, error = Told(np.zeros(100)), noise.std() / 10
+    for gain, kept in [(1.5 * error, False), (2.5 * error, True)]:
+        scored = Told(noise - noise.mean() + gain, network="scores")
+        assert (chosen(1, plain, scored) is scored) == kept
+        assert chosen(0, plain, scored) is scored  # without covariates any gain will do

@@ -274,7 +274,7 @@ def _chosen(laws: Iterator[AmountDensity], rows: Encoded) -> AmountDensity:
     for law in laws:
         value, weight = _held_out(law, rows)
         mean, doubt = np.average(value, weights=weight), 0.0
-        if law.network is not None and rows.given.shape[1]:
+        if law.network is not None and rows.given.shape[1] and np.isfinite([mean, score]).all():
             doubt = 2 * _standard_error(value - known, weight)
         if best is None or mean > score + doubt:
             best, known, score = law, value, mean
