@@ -10,6 +10,7 @@ from scipy.stats import norm
 from ptilde import train as training
 from ptilde.fit import Trajectory, descend
 from ptilde.strata import Layout
+from ptilde.tabular.covariates import Basis
 from ptilde.train import Encoded, Plan, held_out_rows, train
 
 BOTH_ALWAYS = Layout((2,), (None, None))
@@ -33,7 +34,9 @@ def fake(monkeypatch, transport=same, scores=same):
 
     def instead(objective, model, *data, stage, **more):
         told.append((stage, more["seconds"]))
-        function = {"states": same, "map": transport, "sharper map": transport}.get(stage, scores)
+        function = {"states": same, "map": transport, "map by index": transport, "sharper map": transport}.get(
+            stage, scores
+        )
         if function is None:
             return descend(objective, model, *data, stage=stage, **more)
         return Trajectory(function(model), [], [], [], [])
@@ -220,3 +223,42 @@ def test_beside_covariates_scores_must_be_better_beyond_doubt():
         scored = Told(noise - noise.mean() + gain, network="scores")
         assert (chosen(1, plain, scored) is scored) == kept
         assert chosen(0, plain, scored) is scored  # without covariates any gain will do
+
+
+def test_the_gaussian_that_knows_covariates_has_not_seen_the_rows_that_judge_it():
+    rng = np.random.default_rng(0)
+    given = rng.integers(0, 2, (200, 1)).astype(np.float32)
+    z, held_out = 2 * given + rng.normal(size=(200, 1)), np.arange(200) < 40
+    layout = Layout((), (None,), Basis((), (2,)))
+    rows = Encoded(np.zeros((200, 0), np.int32), z, np.ones(200), held_out, given)
+    first = training._gaussian(layout, rows, training.NOISE, rows.given).gaussian
+    spoilt = rows._replace(z=np.where(held_out[:, None], 1e3, z))
+    second = training._gaussian(layout, spoilt, training.NOISE, rows.given).gaussian
+    np.testing.assert_array_equal(first.coefficients, second.coefficients)
+    np.testing.assert_array_equal(first.covariance, second.covariance)
+
+
+def test_of_covariates_a_map_learns_first_what_their_index_says():
+    """That stage sees constants in the place of all others, and leaves what it has not seen without weight."""
+    rng = np.random.default_rng(1)
+    basis = Basis((3, 3), (2,), num_indices=1)
+    given = np.column_stack([rng.uniform(0, 3, (300, 2)), rng.integers(0, 2, 300)]).astype(np.float32)
+    z, held_out = given[:, [1]] + 0.1 * rng.normal(size=(300, 1)), np.arange(300) < 60
+    rows = Encoded(np.zeros((300, 0), np.int32), z, np.ones(300), held_out, given)
+    seen = {}
+
+    def fit(stage, share, descent, objective, model, data):
+        seen[stage] = model, descend(objective, model, *data, descent, jr.key(0)).model, data[0].rows
+        return seen[stage][1]
+
+    layout = Layout((), (None,), basis)
+    training._fit_map(layout, rows, Plan.of(300, 1, 200, True), fit, jr.key(0))
+    (_, learnt, data), (start, _, whole) = seen["map by index"], seen["map"]
+    assert eqx.tree_equal(start, learnt)
+    unseen = np.append(basis.summarised, False)  # the last says whether the column is active
+    additive = np.asarray(learnt.columns.additive)
+    assert np.all(additive[..., unseen] == 0) and np.any(additive[..., ~unseen] != 0)
+    assert np.all(np.asarray(learnt.columns.first)[..., -len(unseen) :][..., unseen] == 0)
+    data, whole = data[3][:240], whole[3][:240]  # behind them is padding
+    np.testing.assert_array_equal(data[:, 1], whole[:, 1])
+    assert np.unique(data[:, [0, 2]], axis=0).shape == (1, 2)

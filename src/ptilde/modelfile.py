@@ -21,9 +21,10 @@ from ptilde.joint import JointDensity
 from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.strata import Gaussian, Layout
 from ptilde.tabular.bodies import DECIMALS
-from ptilde.tabular.covariates import MOST_LEVELS, NUM_SEGMENTS, Covariates
+from ptilde.tabular.covariates import MOST_LEVELS, Basis, Covariates
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.frames import Template
+from ptilde.tabular.index import NUM_SEGMENTS
 from ptilde.tabular.masses import MOST_CELLS
 from ptilde.tabular.schema import Schema
 from ptilde.tabular.states import StateDensity
@@ -48,6 +49,7 @@ _MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "num_intervals": 5
 _MOST |= {
     "members": 1_000,
     "segments": NUM_SEGMENTS + 1,
+    "indices": 1000,
     "tokens": 4_000_000,
     "columns": 100_000,
     "knots": 4_096,
@@ -134,8 +136,8 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
     schema, template = Schema.from_dict(config["schema"]), Template.from_dict(config["template"])
     knots, covariates = {}, None
     if config["kind"] == REGRESSOR:
-        knots = _covariate_shapes(config["covariates"])
-        covariates = Covariates.from_config(config["covariates"], {name: np.zeros(s) for name, (s, _) in knots.items()})
+        knots = _covariate_shapes(config)
+        covariates = Covariates.from_config(config["covariates"], _blank(knots))
         _check_table(list(covariates.names), template, {"log(exposure)"})
     else:
         _check_table(list(schema.columns), template)
@@ -149,8 +151,7 @@ def _expected(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
                 if _whole("masses", number, 0):
                     knots[f"masses.{i}.{level}"] = ((2, number), np.float64)
     skeleton = _skeleton(config)
-    blank = {name: np.zeros(shape) for name, (shape, _) in knots.items()}
-    encoder = Encoder.from_config(schema, config["encoder"], blank)
+    encoder = Encoder.from_config(schema, config["encoder"], _blank(knots))
     fitted = Fitted(schema, template, encoder, skeleton, config["facts"], covariates)
     if _json.dumps(_config(fitted)) != _json.dumps(config):
         raise ValueError("it says the same in other words")
@@ -172,6 +173,7 @@ def _check_knots(path: Any, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _covariate_shapes(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
+    num_bodies, config = len(config["layout"]["bodies"]), config["covariates"]
     if len(config["numeric"]) + len(config["levels"]) > _MOST["columns"]:
         raise ValueError("too many covariates")
     names = [name for name, _ in [*config["numeric"], *config["levels"]]]
@@ -181,7 +183,16 @@ def _covariate_shapes(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...]
         if len(levels) >= MOST_LEVELS or not all(v is None or isinstance(v, str | bool | int | float) for v in levels):
             raise ValueError("the levels of a covariate are others")
     sizes = [_whole("segments", number, 1) for _, number in config["numeric"]]
-    return {f"covariate.{j}": ((number,), np.float64) for j, number in enumerate(sizes)}
+    if (num_indices := _whole("indices", config["indices"], 0)) not in (0, num_bodies):
+        raise ValueError("there is an index for each amount, or none")
+    own = Basis(tuple(size - 1 for size in sizes), tuple(len(levels) + 1 for _, levels in config["levels"]))
+    sizes += [NUM_SEGMENTS + 1] * num_indices
+    effects = {"index": ((num_indices, own.num_features), np.float64)} if num_indices else {}
+    return {f"covariate.{j}": ((number,), np.float64) for j, number in enumerate(sizes)} | effects
+
+
+def _blank(shapes: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(shape) for name, (shape, _) in shapes.items()}
 
 
 def _check_table(modelled: list[str], template: Template, beside: frozenset[str] | set[str] = frozenset()) -> None:
@@ -218,8 +229,7 @@ def _skeleton(config: dict[str, Any]) -> Any:
         return _joint(Layout(tokens, bodies), config)
     if config["kind"] != REGRESSOR or not 0 < len(config["members"]) <= _MOST["members"]:
         raise ValueError(f"kind {config['kind']!r:.40} or its members")
-    shapes = _covariate_shapes(config["covariates"])
-    basis = Covariates.from_config(config["covariates"], {name: np.zeros(s) for name, (s, _) in shapes.items()}).basis
+    basis = Covariates.from_config(config["covariates"], _blank(_covariate_shapes(config))).basis
     return tuple(_joint(Layout(tokens, bodies, basis), member) for member in config["members"])
 
 

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeCV
 
 from ptilde.batches import bucket
 from ptilde.models import Stratum
 from ptilde.tabular.covariates import NO_COVARIATES, Basis
 from ptilde.tabular.encoder import Encoder
+from ptilde.tabular.index import ridge
 from ptilde.tabular.states import one_hot
 
 # Directions with less variance than this (of amounts with variance one) are not told apart.
@@ -27,7 +27,7 @@ LEAST_EIGENVALUE = 1e-6
 MOST_ROTATION = 30_000_000
 # Rows that means and covariance are found from: one-hot features of more would fill the memory and change little.
 MOST_ROWS = 50_000
-_RIDGE, _PENALTIES = 10.0, (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+_RIDGE = 10.0
 _BEYOND = 1e9  # marks inactive directions, so that they sort last
 
 
@@ -119,8 +119,8 @@ class Gaussian(eqx.Module):
         weight: NDArray[Any],
         given: NDArray[np.float32] | None = None,
     ) -> "Gaussian":
-        """The base of rows (n, K), (n, d) with weights (n,) of mean one; without covariates the same for all (n, c)."""
-        active = layout.active_rows(state)
+        """The base of rows (n, K), (n, d) with weights (n,); without covariates the same for all (n, c)."""
+        active = layout.active_rows(state) & (weight > 0)[:, None]
         num_patterns = len(np.unique(np.packbits(active, axis=1), axis=0))
         if len(state) > MOST_ROWS:
             some = np.linspace(0, len(state) - 1, MOST_ROWS).astype(int)
@@ -130,7 +130,7 @@ class Gaussian(eqx.Module):
         coefficients = _means(features, z, active, weight)
         if given is not None:
             features = np.hstack([features, jax.vmap(layout.basis)(jnp.asarray(given))])
-            coefficients = _shrunk_means(features, z, active, weight)
+            coefficients = ridge(features[:, 1:], z, active, weight)
         residual = np.where(active, z - features @ coefficients.T, 0.0)
         covariance = _covariance(residual, active * np.sqrt(weight)[:, None])
         coefficients = np.pad(coefficients, [(0, 0), (0, 1 + layout.num_context - coefficients.shape[1])])
@@ -173,16 +173,6 @@ def _means(features: Any, z: Any, active: Any, weight: Any) -> NDArray[np.float6
         x, w = features[active[:, j]], weight[active[:, j], None]
         rows.append(np.linalg.solve(x.T @ (w * x) + penalty, x.T @ (w[:, 0] * z[active[:, j], j])))
     return np.array(rows).reshape(z.shape[1], features.shape[1])
-
-
-def _shrunk_means(features: Any, z: Any, active: Any, weight: Any) -> NDArray[np.float64]:
-    """The same, with the penalty that leaving single rows out speaks for."""
-    rows = []
-    for j in range(z.shape[1]):
-        on = active[:, j]
-        ridge = RidgeCV(_PENALTIES).fit(features[on, 1:], z[on, j], weight[on])
-        rows.append(np.append(float(ridge.intercept_), np.asarray(ridge.coef_)))
-    return np.array(rows)
 
 
 def _covariance(residual: Any, root: Any) -> NDArray[np.float64]:

@@ -216,8 +216,12 @@ def _fit_map(layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNG
     """The map that maximises the likelihood of the rows, but for what only single rows speak for."""
     data, (few, all_) = _amounts(layout, rows), NUM_FREQUENCIES
     d, additive = len(layout.bodies), layout.basis.num_features > 0
-    identity = TriangularMap(d, layout.num_context, plan.map_width, num_frequencies=few, additive=additive, key=key)
-    smooth = fit("map", SMOOTH_SHARE, plan.smooth, Likelihood(layout), identity, data)
+    start = TriangularMap(d, layout.num_context, plan.map_width, num_frequencies=few, additive=additive, key=key)
+    if layout.basis.num_indices:
+        first = _amounts(layout, rows._replace(given=layout.basis.indices_alone(rows.given)))
+        unseen = np.concatenate([np.zeros(sum(layout.num_tokens), bool), layout.basis.summarised])
+        start = fit("map by index", SMOOTH_SHARE / 2, plan.smooth, Likelihood(layout), start.blind(unseen), first)
+    smooth = fit("map", SMOOTH_SHARE, plan.smooth, Likelihood(layout), start, data)
     if d == 1 or additive:  # there is no column before it, or more before all than can be followed sharply
         return smooth
     return fit("sharper map", SHARP_SHARE, plan.sharp, Likelihood(layout), smooth.refined(all_), data)
@@ -238,8 +242,12 @@ def _states(layout: Layout, rows: Encoded) -> tuple[Data, Data | None]:
 
 
 def _gaussian(layout: Layout, rows: Encoded, noise: tuple[float, float], given: Any = None) -> AmountDensity:
-    """The law before scores are learnt: a Gaussian, the same for all covariates unless they are given."""
-    gaussian = Gaussian.fit(layout, rows.state, rows.z, rows.weight, given)
+    """The law before scores are learnt: a Gaussian, the same for all covariates unless they are given.
+
+    With them it has effects enough to follow rows, and is judged like the others: by rows that it has not seen.
+    """
+    weight = rows.weight if given is None or not rows.judges.any() else rows.weight * ~rows.held_out
+    gaussian = Gaussian.fit(layout, rows.state, rows.z, weight, given)
     log_sigma = jnp.log(jnp.array([max(noise[0] * gaussian.least_spread, LEAST_SIGMA), noise[1]]))
     return AmountDensity(layout, None, gaussian, None, log_sigma, jnp.zeros(()))
 

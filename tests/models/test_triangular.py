@@ -285,6 +285,26 @@ def test_an_additive_part_moves_each_column_by_a_linear_function_of_what_is_know
     assert start().columns.additive is None and np.abs(shift).min() > 1e-3
 
 
+@pytest.mark.parametrize("additive", [False, True])
+def test_a_map_that_is_blind_to_a_part_of_the_context_is_the_same_function_of_the_rest_and_may_learn_that_part(
+    additive,
+):
+    model, (x, context, active) = noise(TriangularMap, 3, 2, 8, 1, 2, 8, additive, scale=0.3), rows()
+    blind = model.blind(np.array([True, False]))
+    other, without = context.at[:, 0].add(3.0), context.at[:, 0].set(0.0)
+    for one, two, seeing in zip(
+        through(blind, x, other, active),
+        through(blind, x, context, active),
+        through(model, x, without, active),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_allclose(one, seeing, atol=1e-12)
+    assert np.abs(through(model, x, other, active)[0] - through(model, x, context, active)[0]).max() > 0.01
+    slope = eqx.filter_jit(eqx.filter_grad(lambda m: jnp.sum(m(x, context, active)[0])))(blind).columns
+    assert np.all(slope.first[..., -5] != 0) and (not additive or np.any(slope.additive[..., -5] != 0))
+
+
 def test_the_map_of_the_first_column_is_that_of_the_rows():
     model, (x, context, active) = noise(TriangularMap, 3, 2, 8, 1, 2, 8, True, scale=0.3), rows()
     active = active.at[:, 0].set(1.0)

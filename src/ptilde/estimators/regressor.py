@@ -105,16 +105,21 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         rng = self._rng("table")
         columns = self.schema_.check(found.table)
         self._encoder = Encoder.fit(self.schema_, columns, weight, rng)
-        self._covariates = Covariates.fit(self._with_exposure(table, exposure, reset=True), weight)
-        given = self._covariates.encode(self._with_exposure(table, exposure))
+        order = self._encoder.encode(columns, rng)
+        beside = self._with_exposure(table, exposure, reset=True)
+        active = Layout.of(self._encoder).active_rows(order.state)
+        plain = Covariates.fit(beside, weight)
+        self._covariates = plain.indexed(beside, order.z, active, weight)
         layout = Layout.of(self._encoder, self._covariates.basis)
         tell = together(self.callback, Printer() if self.verbose else None)
-        order = self._encoder.encode(columns, rng)
         fold = folds(order.state, order.z, self._rng("folds"))
         num_folds = max(int(fold.max()) + 1, 1)
         members, self.history_ = [], {}
         for k in range(self.n_estimators):
-            rows = training_rows(self._encoder, columns, weight, rng, fold == k % num_folds, given)
+            held_out = fold == k % num_folds
+            # The index that held-out rows are judged with has not seen them.
+            given = plain.indexed(beside, order.z, active, weight * ~held_out).encode(beside)
+            rows = training_rows(self._encoder, columns, weight, rng, held_out, given)
             left = None if self.time_budget is None else self.time_budget - (time.monotonic() - began)
             seconds = None if left is None else max(left, 1.0) / (self.n_estimators - k)
             word = "" if self.n_estimators == 1 else f"{k + 1} of {self.n_estimators}: "
@@ -176,6 +181,38 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
             z = joint.draw_amounts(state, of_amounts, None, given[rows])
             drawn[rows] = np.stack(list(self._encoder.decode(state, z).values()), axis=1)
         return drawn.reshape(-1, num, drawn.shape[1])
+
+    def report(
+        self, X_test: Any, y_test: Any, path: Any, exposure: ArrayLike | None = None, random_state: Any = None
+    ) -> Any:
+        """Write one HTML page that says how good the fit is, in words, numbers and pictures.
+
+        Args:
+            X_test: covariates of rows that the fit has not seen, 20 or more.
+            y_test: their targets; one column.
+            path: of the page.
+            exposure: of the rows, if the fit had one.
+            random_state: seed of draws and shuffles; the fit's own if None.
+
+        Returns:
+            The `ptilde.report.RegressorVerdict`, whose `findings` are the page's sentences, `to_dict()` its numbers.
+        """
+        from ptilde.report import measure_regressor, write_page  # the page lies above: only this method reaches up
+
+        check_is_fitted(self)
+        seed = self.seed_ if random_state is None else seed_of(random_state)
+        verdict = measure_regressor(self, X_test, y_test, exposure, seed=seed % 2**32)
+        write_page(verdict, path, f"The law of {verdict.target}, and its verdict")
+        return verdict
+
+    def _repr_html_(self) -> str:
+        from ptilde.report import of_model
+
+        return of_model(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        # What Jupyter asks for first; scikit-learn's own has its diagram, with a script.
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def save(self, path: Any) -> None:
         """Write the model to one safe file (`.ptilde`); nothing in it can run."""

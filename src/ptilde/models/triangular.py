@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ptilde import _validate
 from ptilde._typing import Point, Scalar
@@ -222,6 +222,15 @@ class TriangularMap(eqx.Module):
         columns = eqx.tree_at(lambda c: c.first, self.columns, jnp.concatenate([seen, context], axis=2))
         sizes = num_columns, num_context - num_columns, width, self.depth, num_frequencies, self.num_intervals
         return eqx.tree_at(lambda m: m.columns, TriangularMap(*sizes, key=jr.key(0)), columns)
+
+    def blind(self, unseen: Bool[Array, " m"]) -> "TriangularMap":
+        """The same map with no weight yet on those of the context; it may learn them."""
+        weight, additive = self.columns.first, self.columns.additive
+        kept = jnp.pad(~jnp.asarray(unseen), (0, weight.shape[0]), constant_values=True)
+        before = (weight.shape[2] - kept.size, 0)
+        parts = weight * jnp.pad(kept, before, constant_values=True), additive if additive is None else additive * kept
+        where = lambda m: (m.columns.first, m.columns.additive)  # noqa: E731
+        return eqx.tree_at(where, self, parts, is_leaf=lambda a: a is None)
 
     def __call__(
         self, x: Float[Array, "b d"], context: Float[Array, "b m"], active: Float[Array, "b d"]

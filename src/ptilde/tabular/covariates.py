@@ -4,7 +4,8 @@ A number $x$ becomes its place $t(x) \in [0, T]$ among $T + 1$ knots at quantile
 outside; its features are $\min(\max(t - k, 0), 1)$ for $k = 0, \dots, T - 1$, whose linear combinations are the
 piecewise linear functions of $x$ with kinks at the knots, and one more that is 1 where the cell is empty. A level
 becomes its code, and its features are one-hot: code 0 stands for all that are rare or were never seen. So a linear
-function of all features is an additive model, and a network of them need not find thresholds by itself.
+function of all features is an additive model, and a network of them need not find thresholds by itself. One more column
+of numbers for each amount may say in one what all the others say of it (`Index`).
 
 References:
     Gorishniy, Rubachev & Babenko (2022), On embeddings for numerical features in tabular deep learning, equation 1.
@@ -12,9 +13,10 @@ References:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -22,23 +24,26 @@ from numpy.typing import NDArray
 
 from ptilde._validate import DataError
 from ptilde.tabular.frames import Table
+from ptilde.tabular.index import NUM_SEGMENTS, Index
 from ptilde.tabular.kinds import is_missing
 
-# Segments of a numeric column with many values; a level needs this many rows to be told apart, and so many may be.
-NUM_SEGMENTS = 10
+# A level needs this many rows to be told apart, and so many may be.
 FEWEST_ROWS, MOST_LEVELS = 20, 256
+MOST_ROWS = 50_000  # that an index is fitted to
 
 
 class Basis(NamedTuple):
     """The features of rows of covariates: sizes alone, so that columns of equal sizes share one compiled program.
 
     Attributes:
-        segments: of each numeric column, which come first.
+        segments: of each numeric column, which come first, the indices last among them.
         levels: of each column of levels, with that of all others.
+        num_indices: how many of the numeric columns are indices.
     """
 
     segments: tuple[int, ...] = ()
     levels: tuple[int, ...] = ()
+    num_indices: int = 0
 
     @property
     def num_columns(self) -> int:
@@ -61,6 +66,34 @@ class Basis(NamedTuple):
             parts.append((code == jnp.arange(num)).astype(jnp.float32))
         return jnp.concatenate(parts)
 
+    def linear(self, effects: NDArray[np.float64], given: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(n, k) linear functions, of effects (k, f), of the features of rows (n, c), which are not written out."""
+        total, at = np.zeros((len(given), len(effects))), 0
+        for place, num in zip(given.T, self.segments, strict=False):
+            at_knots = np.pad(effects[:, at : at + num], [(0, 0), (1, 0)]).cumsum(axis=1)
+            told = np.stack([np.interp(place, np.arange(num + 1), values) for values in at_knots], axis=1)
+            total += np.where(np.isnan(place)[:, None], effects[:, at + num], told)
+            at += num + 1
+        for code, num in zip(given.T[len(self.segments) :], self.levels, strict=True):
+            total += effects[:, at : at + num].T[code.astype(int)]
+            at += num
+        return total
+
+    @property
+    def summarised(self) -> NDArray[np.bool_]:
+        """(f,) features that are of no index."""
+        first = len(self.segments) - self.num_indices
+        of_indices = sum(self.segments[first:]) + self.num_indices
+        before = sum(self.segments[:first]) + first
+        return np.repeat([True, False, True], [before, of_indices, sum(self.levels)])
+
+    def indices_alone(self, given: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows (n, c) of covariates of which all features that are of no index are 0."""
+        last = len(self.segments)
+        blank = np.where(np.arange(given.shape[1]) < last, 0.0, -1.0)
+        of_index = (np.arange(given.shape[1]) < last) & (np.arange(given.shape[1]) >= last - self.num_indices)
+        return np.where(of_index, given, blank).astype(np.float32)
+
 
 NO_COVARIATES = Basis()
 
@@ -72,10 +105,12 @@ class Covariates:
     Attributes:
         knots: of each numeric column, increasing; one knot where it does not vary.
         levels: of each other column, those with a code, from 1 on.
+        index: of the amounts, if there is one.
     """
 
     knots: dict[str, NDArray[np.float64]]
     levels: dict[str, tuple[Any, ...]]
+    index: Index | None = None
 
     @classmethod
     def fit(cls, table: Table, weight: NDArray[np.float64]) -> "Covariates":
@@ -88,11 +123,22 @@ class Covariates:
     @property
     def basis(self) -> Basis:
         """The features of encoded rows."""
-        return Basis(tuple(len(k) - 1 for k in self.knots.values()), tuple(len(v) + 1 for v in self.levels.values()))
+        indices = () if self.index is None else tuple(len(knots) - 1 for knots in self.index.knots)
+        segments = tuple(len(knots) - 1 for knots in self.knots.values())
+        return Basis(segments + indices, tuple(len(v) + 1 for v in self.levels.values()), len(indices))
+
+    def indexed(self, table: Table, z: NDArray[Any], active: NDArray[np.bool_], weight: NDArray[Any]) -> "Covariates":
+        """These with the index of amounts z (n, k), by rows of weight above 0, if there are two columns to sum up."""
+        if len(self.names) < 2 or not z.shape[1]:
+            return self
+        some = np.flatnonzero(weight > 0)
+        some = some[np.linspace(0, len(some) - 1, min(len(some), MOST_ROWS)).astype(int)]
+        features = jax.vmap(self.basis)(jnp.asarray(self.encode(table)[some]))
+        return replace(self, index=Index.fit(np.asarray(features), z[some], active[some], weight[some]))
 
     @property
     def names(self) -> list[str]:
-        """Of the columns, in the order of encoded rows."""
+        """Of the columns of the table, in the order of encoded rows but for the indices."""
         return [*self.knots, *self.levels]
 
     def encode(self, table: Table) -> NDArray[np.float32]:
@@ -101,7 +147,7 @@ class Covariates:
         Raises:
             DataError: if a column is absent or holds another type than it was fitted to.
         """
-        rows = np.empty((table.num_rows, self.basis.num_columns), np.float32)
+        rows = np.empty((table.num_rows, len(self.names)), np.float32)
         for j, name in enumerate(self.names):
             values = _present(table, name)
             if name in self.knots:
@@ -109,22 +155,30 @@ class Covariates:
             else:
                 code = {_spelt(level): i for i, level in enumerate(self.levels[name], start=1)}
                 rows[:, j] = [code.get(_spelt(v), 0) for v in values.tolist()]
-        return rows
+        if self.index is None:
+            return rows
+        told = replace(self, index=None).basis.linear(self.index.effects, rows)
+        places = [_place(eta, knots) for eta, knots in zip(told.T, self.index.knots, strict=True)]
+        return np.insert(rows, [len(self.knots)], np.stack(places, axis=1), axis=1)
 
     def to_config(self) -> dict[str, Any]:
         """What `from_config` needs beside the arrays of `arrays`, for JSON."""
         numeric = [[name, len(knots)] for name, knots in self.knots.items()]
-        return {"numeric": numeric, "levels": [[name, list(levels)] for name, levels in self.levels.items()]}
+        levels = [[name, list(levels)] for name, levels in self.levels.items()]
+        return {"numeric": numeric, "levels": levels, "indices": 0 if self.index is None else len(self.index.knots)}
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """The knots, by name."""
-        return {f"covariate.{j}": knots for j, knots in enumerate(self.knots.values())}
+        """The knots, those of indices last, and the effects behind these, by name."""
+        effects, of_indices = ({}, []) if self.index is None else ({"index": self.index.effects}, self.index.knots)
+        return {f"covariate.{j}": knots for j, knots in enumerate([*self.knots.values(), *of_indices])} | effects
 
     @classmethod
     def from_config(cls, config: dict[str, Any], arrays: Mapping[str, Any]) -> "Covariates":
         """The inverse of `to_config` and `arrays`."""
         knots = {name: arrays[f"covariate.{j}"] for j, (name, _) in enumerate(config["numeric"])}
-        return cls(knots, {name: tuple(levels) for name, levels in config["levels"]})
+        of_indices = [arrays[f"covariate.{len(knots) + i}"] for i in range(config["indices"])]
+        index = Index(arrays["index"], np.stack(of_indices)) if of_indices else None
+        return cls(knots, {name: tuple(levels) for name, levels in config["levels"]}, index)
 
 
 def _coded(table: Table, name: str) -> bool:

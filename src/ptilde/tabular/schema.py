@@ -4,6 +4,7 @@ A schema names every column of the table once, either with its kind or as left o
 """
 
 import difflib
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -163,6 +164,9 @@ class Schema:
             width = max(len(_shown(name)) for name in self.left_out)
             lines += ["", "left out"] + [f"  {_shown(name).ljust(width)}  {why}" for name, why in self.left_out.items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def _row(self, name: str, kind: Kind) -> tuple[str, ...]:
         atoms = _shares_in_words(self.shares.get(name) or dict.fromkeys(spelling.points_of(kind)))
