@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parent / "results"
 TABLES = Path(os.environ.get("PTILDE_TABLES") or Path(__file__).parents[2] / "shared" / "data")
 OURS = "ptilde"
 PACKAGES = ("ptilde", "jax", "blackjax", "numpy", "scipy", "scikit-learn", "torch", "zuko", "flowjax")
-PACKAGES += ("ctgan", "copulas", "ForestDiffusion", "ebmkit", "torchebm", "statsmodels")
+PACKAGES += ("ctgan", "copulas", "ForestDiffusion", "ebmkit", "torchebm", "statsmodels", "lightgbm")
 Rows = dict[str, dict[str, float]]
 
 

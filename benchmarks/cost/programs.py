@@ -27,7 +27,7 @@ from ptilde.fit import Denoise, Descent, Likelihood, Unmask
 from ptilde.fit import descent as fit
 from ptilde.joint import JointDensity
 from ptilde.losses import Dual
-from ptilde.models import TriangularMap
+from ptilde.models import NoiseConditionalDensity, TriangularMap
 from ptilde.strata import Layout
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.frames import open_table
@@ -98,11 +98,11 @@ def _forward(objective: Any, model: Any, rows: Any) -> Any:
     """The model of a descent at the rows of a batch: one forward pass."""
     match objective:
         case Denoise():
-            pattern, z, tokens, _ = rows
-            at = lambda z, tokens, pattern: model(z, jnp.zeros(()), objective.base.stratum(tokens, pattern))  # noqa: E731
-            return jax.vmap(at)(z, tokens, pattern)
+            pattern, z, tokens, given, _ = rows
+            stratum = objective.base.stratum
+            return jax.vmap(lambda z, t, g, p: model(z, jnp.zeros(()), stratum(t, g, p)))(z, tokens, given, pattern)
         case Likelihood():
-            return model(rows[1], *objective.layout.features(rows[2]))
+            return model(rows[1], *objective.layout.features(rows[2], rows[3]))
         case _:
             return jax.vmap(partial(_states_once, model))(rows[0])
 
@@ -134,21 +134,25 @@ class Workload:
         columns = schema.check(opened)
         encoder = Encoder.fit(schema, columns, weight, rng)
         rows, layout = encoder.encode(columns, rng), Layout.of(encoder)
-        encoded = Encoded(rows.state, rows.z, weight, held_out_rows(len(weight), rng))
-        plan = Plan.of(len(weight), len(layout.bodies), "auto")._replace(**sizes)
-        transport = TriangularMap(len(layout.bodies), sum(layout.num_tokens), plan.map_width, key=KEY)
-        law = train._gaussian(layout, transport, train.NOISE_MAPPED, encoded, plan, KEY)
+        held_out, given = held_out_rows(len(weight), rng), np.zeros((len(weight), 0), np.float32)
+        encoded = Encoded(rows.state, rows.z, weight, held_out, given)
+        plan, dim = Plan.of(len(weight), len(layout.bodies), "auto")._replace(**sizes), len(layout.bodies)
+        law = train._with(
+            train._gaussian(layout, encoded, train.NOISE_MAPPED),
+            transport=TriangularMap(dim, layout.num_context, plan.map_width, key=KEY),
+            network=NoiseConditionalDensity(dim, layout.num_context, plan.width, plan.depth, key=KEY),
+        )
         return cls(encoded, layout, plan, train._independent(layout, encoded, plan, KEY), law)
 
     def descents(self) -> dict[str, Descending]:
         law = self.amounts
         base = law.gaussian.base(self.layout, self.encoded.state)[0]
-        data, _ = train._amounts(self.layout, self.encoded, None)
+        data, _ = train._amounts(self.layout, self.encoded)
         dual = Denoise(Dual(train.LEVEL_WEIGHT), base, law.log_sigma)
         tokens, _ = train._states(self.layout, self.encoded)
         return {
             "scores": Descending(dual, law.network, data, self.plan.scores),
-            "map": Descending(Likelihood(self.layout), law.transport, data, self.plan.map),
+            "map": Descending(Likelihood(self.layout), law.transport, data, self.plan.smooth),
             "states": Descending(Unmask(), self.states, tokens, self.plan.states),
         }
 
@@ -156,31 +160,39 @@ class Workload:
         """So many blocks of rows scored and drawn."""
         some = np.arange(max(num_scored, num_drawn) * BLOCK) % len(self.encoded.z)
         state, z, keys = self.encoded.state[some], self.encoded.z[some].astype(np.float32), row_keys(KEY, len(some))
+        given = self.encoded.given[some]
         base, pattern = self.amounts.gaussian.base(self.layout, state)
         both, own = JointDensity(self.states, self.amounts), self.amounts
         law = amounts.Law(own.transport, own.network, base, own.log_sigma, own.log_mass)
-        amount_once = products(partial(_amounts_once, law), pattern[:BLOCK], state[:BLOCK], z[:BLOCK], num_rows=BLOCK)
+        block = (pattern[:BLOCK], state[:BLOCK], given[:BLOCK])
+        amount_once = products(partial(_amounts_once, law), *block, z[:BLOCK], num_rows=BLOCK)
         state_once = products(jax.vmap(partial(_states_once, self.states)), state[:BLOCK], num_rows=BLOCK)
         a, b = slice(num_scored * BLOCK), slice(num_drawn * BLOCK)
         return {
             "score, amounts": _blocks(
                 partial(own.log_prob, state[a], z[a]),
                 partial(amounts._one_pass, law),
-                (pattern[a], state[a], z[a]),
+                (pattern[a], state[a], given[a], z[a]),
                 amount_once,
             ),
             "score, states": _blocks(
-                partial(both.log_states, state[a]), partial(joint._log_states, self.states), (state[a],), state_once
+                partial(both.log_states, state[a]),
+                partial(joint._log_states, self.states),
+                (state[a], given[a]),
+                state_once,
             ),
             "draw, amounts": _blocks(
                 partial(own.sample, state[b], KEY),
-                partial(amounts._draw, law),
-                (pattern[b], state[b], keys[b]),
+                partial(amounts._draw, None, law),
+                (pattern[b], state[b], given[b], keys[b]),
                 amount_once,
-                _drawing(law, pattern[:BLOCK], state[:BLOCK], z[:BLOCK], keys[:BLOCK]),
+                _drawing(law, *block, z[:BLOCK], keys[:BLOCK]),
             ),
             "draw, states": _blocks(
-                partial(both.draw_states, b.stop, KEY), partial(joint._draw_states, self.states), (keys[b],), state_once
+                partial(both.draw_states, b.stop, KEY),
+                partial(joint._draw_states, self.states),
+                (given[b], keys[b]),
+                state_once,
             ),
         }
 
@@ -196,23 +208,23 @@ def _blocks(
     return Program(run, compiled, repeated(found, len(blocks)), n, passes, evaluations or passes)
 
 
-def _drawing(law: amounts.Law, pattern: NDArray, tokens: NDArray, z: NDArray, keys: Any) -> float:
+def _drawing(law: amounts.Law, pattern: NDArray, tokens: NDArray, given: NDArray, z: NDArray, keys: Any) -> float:
     """Evaluations that a draw takes: of the network, found to be gradients by their operations, and of the map."""
     alone = amounts.Law(None, law.network, law.base, law.levels, law.log_mass)
-    flow = products(partial(amounts._draw, alone), pattern, tokens, keys, num_rows=BLOCK)
-    gradient = products(jax.vmap(partial(_gradient_once, law)), pattern, tokens, z, num_rows=BLOCK)
-    forward, inverse = (products(way, tokens, z, num_rows=BLOCK) for way in (law.forward, law.inverse))
+    flow = products(partial(amounts._draw, None, alone), pattern, tokens, given, keys, num_rows=BLOCK)
+    gradient = products(jax.vmap(partial(_gradient_once, law)), pattern, tokens, given, z, num_rows=BLOCK)
+    forward, inverse = (products(way, tokens, given, z, num_rows=BLOCK) for way in (law.forward, law.inverse))
     return GRADIENT * operations(flow) / operations(gradient) + operations(inverse) / operations(forward)
 
 
-def _amounts_once(law: amounts.Law, pattern: Any, tokens: Any, z: Any) -> Any:
+def _amounts_once(law: amounts.Law, pattern: Any, tokens: Any, given: Any, z: Any) -> Any:
     """The map and the network, each at every row."""
-    at = lambda pattern, tokens, u: law.at(pattern, tokens)[0](u, law.levels[0])  # noqa: E731
-    return jax.vmap(at)(pattern, tokens, z), law.forward(tokens, z)
+    at = lambda pattern, tokens, given, u: law.at(pattern, tokens, given)[0](u, law.levels[0])  # noqa: E731
+    return jax.vmap(at)(pattern, tokens, given, z), law.forward(tokens, given, z)
 
 
-def _gradient_once(law: amounts.Law, pattern: Any, tokens: Any, z: Any) -> Any:
-    return jax.grad(law.at(pattern, tokens)[0])(z, law.levels[0])
+def _gradient_once(law: amounts.Law, pattern: Any, tokens: Any, given: Any, z: Any) -> Any:
+    return jax.grad(law.at(pattern, tokens, given)[0])(z, law.levels[0])
 
 
 def _states_once(states: StateDensity, tokens: Any) -> Any:

@@ -220,7 +220,9 @@ def _fit_map(layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNG
     if layout.basis.num_indices:
         first = _amounts(layout, rows._replace(given=layout.basis.indices_alone(rows.given)))
         unseen = np.concatenate([np.zeros(sum(layout.num_tokens), bool), layout.basis.summarised])
-        start = fit("map by index", SMOOTH_SHARE / 2, plan.smooth, Likelihood(layout), start.blind(unseen), first)
+        start = fit(
+            "map by index", SMOOTH_SHARE / 2, plan.smooth, Likelihood(layout), start.blind(jnp.asarray(unseen)), first
+        )
     smooth = fit("map", SMOOTH_SHARE, plan.smooth, Likelihood(layout), start, data)
     if d == 1 or additive:  # there is no column before it, or more before all than can be followed sharply
         return smooth

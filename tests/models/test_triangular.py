@@ -290,7 +290,7 @@ def test_a_map_that_is_blind_to_a_part_of_the_context_is_the_same_function_of_th
     additive,
 ):
     model, (x, context, active) = noise(TriangularMap, 3, 2, 8, 1, 2, 8, additive, scale=0.3), rows()
-    blind = model.blind(np.array([True, False]))
+    blind = model.blind(jnp.array([True, False]))
     other, without = context.at[:, 0].add(3.0), context.at[:, 0].set(0.0)
     for one, two, seeing in zip(
         through(blind, x, other, active),

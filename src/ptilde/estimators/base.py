@@ -1,5 +1,6 @@
 """What the estimators share: parameters, tables at the door, training rows, keys."""
 
+import warnings
 from typing import Any
 
 import jax.random as jr
@@ -11,7 +12,7 @@ from sklearn.utils.validation import validate_data
 from ptilde import _validate
 from ptilde._arguments import seed_of
 from ptilde.fit import Trajectory
-from ptilde.tabular.encoder import Encoder
+from ptilde.tabular.encoder import Encoder, Rows
 from ptilde.tabular.frames import Table, open_table
 from ptilde.train import Encoded
 
@@ -80,6 +81,22 @@ def training_rows(
     state, z = (np.concatenate([getattr(p, name) for p in parts]) for name in ("state", "z"))
     known = np.zeros((len(weight), 0), np.float32) if given is None else given
     return Encoded(state, z, np.tile(weight, copies), np.tile(held_out, copies), np.tile(known, (copies, 1)))
+
+
+def of_the_data(value: NDArray[np.float64], encoder: Encoder, columns: Any, rows: Rows) -> NDArray[np.float64]:
+    """Log densities (n,) of encoded rows as those of the rows themselves; outside the support -inf, and a warning."""
+    if rows.outside.any():
+        warnings.warn(
+            f"Rows with values that have no probability get log density -inf: {encoder.outside_in_words(columns)}.",
+            stacklevel=3,
+        )
+    return np.where(rows.outside, -np.inf, value + rows.log_slope)
+
+
+def weighted_mean(value: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """The mean; a row of weight 0 does not count, whatever its value."""
+    counts = weight > 0
+    return float(np.average(value[counts], weights=weight[counts]))
 
 
 def told(trajectories: dict[str, Trajectory]) -> dict[str, dict[str, list]]:

@@ -1,7 +1,6 @@
 """The density of a table's rows."""
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ptilde import _validate, modelfile
 from ptilde._arguments import seed_of, weights_of
 from ptilde.conditional import Completion
-from ptilde.estimators.base import AbstractScoreEstimator, told, training_rows
+from ptilde.estimators.base import AbstractScoreEstimator, of_the_data, told, training_rows, weighted_mean
 from ptilde.fit import Event, Printer, together
 from ptilde.normalizer import LogNormalizer, importance
 from ptilde.samplers import NoiseSampler
@@ -26,6 +25,7 @@ from ptilde.tabular.schema import Schema
 from ptilde.train import held_out_rows, train
 
 _REPORTED_ROWS = 1000, 20_000  # drawn for a report: as many as held-out rows, within these
+_ODE_ROWS = 200  # scored by both routes
 
 
 class ScoreDensity(DensityMixin, AbstractScoreEstimator):
@@ -118,13 +118,7 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
             value, error = self._joint.flow_log_prob(rows.state, rows.z, self._key("ode"))
         else:
             value, error = self._joint.log_prob(rows.state, rows.z), np.zeros(len(rows.state))
-        value = np.where(rows.outside, -np.inf, value + rows.log_slope)
-        if rows.outside.any():
-            warnings.warn(
-                "Rows with values that have no probability get log density -inf: "
-                f"{self._encoder.outside_in_words(columns)}.",
-                stacklevel=2,
-            )
+        value = of_the_data(value, self._encoder, columns, rows)
         return (value, error) if return_error else value
 
     def score(  # type: ignore[override]
@@ -132,9 +126,7 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
     ) -> float:
         """The mean log density of the rows, in nats; rows of weight 0 do not count, and `y` is ignored."""
         value = self.score_samples(X)
-        weight = weights_of(sample_weight, len(value))
-        counts = weight > 0
-        return float(np.average(value[counts], weights=weight[counts]))
+        return weighted_mean(value, weights_of(sample_weight, len(value)))
 
     def sample(
         self,
@@ -249,9 +241,18 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
         check_is_fitted(self)
         seed = self.seed_ if random_state is None else seed_of(random_state)
         draws = self.sample(int(np.clip(open_table(X_test).num_rows, *_REPORTED_ROWS)), random_state=seed)
-        verdict = measure(self, X_train, X_test, draws, seed=seed % 2**32)
+        verdict = measure(self, X_train, X_test, draws, seed=seed % 2**32, num_ode_rows=_ODE_ROWS)
         write_page(verdict, path)
         return verdict
+
+    def _repr_html_(self) -> str:
+        from ptilde.report import of_model
+
+        return of_model(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        # What Jupyter asks for first; scikit-learn's own has its diagram, with a script.
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def save(self, path: Any) -> None:
         """Write the model to one safe file (`.ptilde`); nothing in it can run."""

@@ -1,7 +1,6 @@
 """The whole law of a target given covariates."""
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from ptilde import _validate, modelfile
 from ptilde._arguments import seed_of, weights_of
 from ptilde._validate import DataError
 from ptilde.estimators import targets
-from ptilde.estimators.base import told, training_rows
+from ptilde.estimators.base import of_the_data, told, training_rows, weighted_mean
 from ptilde.estimators.predictions import AbstractPredictions
 from ptilde.fit import Event, Printer, together
 from ptilde.strata import Layout
@@ -139,14 +138,7 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         given, columns = self._given(X, exposure), self._columns(y, X)
         rows = self._encoder.encode(columns)
         value = logsumexp([m.log_prob(rows.state, rows.z, given) for m in self._members], axis=0)
-        value = np.where(rows.outside, -np.inf, value - np.log(len(self._members)) + rows.log_slope)
-        if rows.outside.any():
-            warnings.warn(
-                f"Rows with values that have no probability get log density -inf: "
-                f"{self._encoder.outside_in_words(columns)}.",
-                stacklevel=2,
-            )
-        return value
+        return of_the_data(value - np.log(len(self._members)), self._encoder, columns, rows)
 
     def pdf(self, X: Any, y: Any, exposure: ArrayLike | None = None) -> Array:
         """The density (n,) of each row's y; on an atom, its probability."""
@@ -157,8 +149,7 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
     ) -> float:
         """The mean log density of y given X, in nats; rows of weight 0 do not count."""
         value = self.score_samples(X, y, exposure)
-        weight = weights_of(sample_weight, len(value))
-        return float(np.average(value[weight > 0], weights=weight[weight > 0]))
+        return weighted_mean(value, weights_of(sample_weight, len(value)))
 
     def sample(
         self, X: Any, n_samples: int = 1, random_state: Any = None, exposure: ArrayLike | None = None

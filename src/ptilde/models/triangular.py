@@ -226,7 +226,7 @@ class TriangularMap(eqx.Module):
     def blind(self, unseen: Bool[Array, " m"]) -> "TriangularMap":
         """The same map with no weight yet on those of the context; it may learn them."""
         weight, additive = self.columns.first, self.columns.additive
-        kept = jnp.pad(~jnp.asarray(unseen), (0, weight.shape[0]), constant_values=True)
+        kept = jnp.pad(~unseen, (0, weight.shape[0]), constant_values=True)
         before = (weight.shape[2] - kept.size, 0)
         parts = weight * jnp.pad(kept, before, constant_values=True), additive if additive is None else additive * kept
         where = lambda m: (m.columns.first, m.columns.additive)  # noqa: E731
