@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from gaussian_strata import noise
-from model_files import put_together, take_apart
+from model_files import edited, opened, places, put_together, take_apart
 from rich_fit import rich_table
 
 import ptilde
@@ -157,38 +157,7 @@ def parts(mapped_model, tmp_path_factory):
     """The config of a file, and a function that loads the file with another config in its place, resealed."""
     path = tmp_path_factory.mktemp("edits") / "m.ptilde"
     mapped_model.save(path)
-    document, data = take_apart(path.read_bytes())
-    ours = json.loads(document["__metadata__"]["ptilde"])
-
-    def load_with(config, document=document, data=data):
-        document = copy.deepcopy(document)
-        document["__metadata__"]["ptilde"] = json.dumps(ours | {"config": config})
-        path.write_bytes(put_together(document, data))
-        return ptilde.load(path)
-
-    return ours["config"], load_with, document, data
-
-
-def places(node, at=()):
-    """The paths to all that a config holds."""
-    if isinstance(node, dict | list):
-        for key in node if isinstance(node, dict) else range(len(node)):
-            yield (*at, key)
-            yield from places(node[key], (*at, key))
-
-
-def edited(config, path, *value):
-    """A copy with another value at a path, or without what is there."""
-    config = copy.deepcopy(config)
-    *before, last = path
-    node = config
-    for key in before:
-        node = node[key]
-    if value:
-        node[last] = value[0]
-    else:
-        del node[last]
-    return config
+    return opened(path)
 
 
 def free(path):

@@ -1,6 +1,5 @@
 """A regressor comes back from its file bit for bit, its covariates with it; what no file of ours says is refused."""
 
-import copy
 import json
 import pickle
 from dataclasses import replace
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from gaussian_strata import noise
-from model_files import put_together, take_apart
+from model_files import edited, opened, places, take_apart
 from sklearn.base import clone
 
 import ptilde
@@ -96,40 +95,7 @@ def test_a_pickle_is_the_same_and_a_clone_has_nothing_of_the_fit(model):
 
 @pytest.fixture(scope="module")
 def parts(path):
-    """The config of the file, and a function that loads the file with other parts in its place, resealed."""
-    document, data = take_apart(path.read_bytes())
-    ours = json.loads(document["__metadata__"]["ptilde"])
-
-    def load_with(config, data=data):
-        other = copy.deepcopy(document)
-        other["__metadata__"]["ptilde"] = json.dumps(ours | {"config": config})
-        spoilt = path.with_name("spoilt.ptilde")
-        spoilt.write_bytes(put_together(other, data))
-        return ptilde.load(spoilt)
-
-    return ours["config"], load_with, document, data
-
-
-def places(node, at=()):
-    """The paths to all that a config holds."""
-    if isinstance(node, dict | list):
-        for key in node if isinstance(node, dict) else range(len(node)):
-            yield (*at, key)
-            yield from places(node[key], (*at, key))
-
-
-def edited(config, path, *value):
-    """A copy with another value at a path, or without what is there."""
-    config = copy.deepcopy(config)
-    *before, last = path
-    node = config
-    for key in before:
-        node = node[key]
-    if value:
-        node[last] = value[0]
-    else:
-        del node[last]
-    return config
+    return opened(path)
 
 
 def test_the_helper_of_these_tests_leaves_a_good_file_good(parts, model):
@@ -211,7 +177,7 @@ def test_knots_that_do_not_increase_are_refused_by_name(parts):
     begin, _ = document["covariate.0"]["data_offsets"]
     spoilt = data[:begin] + data[begin + 8 : begin + 16] + data[begin + 8 :]
     with pytest.raises(ModelFileError, match=r"the numbers of array 'covariate\.0' do not increase"):
-        load_with(config, spoilt)
+        load_with(config, data=spoilt)
 
 
 def test_a_config_of_one_kind_with_the_parts_of_the_other_is_refused(parts, fitted_path):
