@@ -252,7 +252,7 @@ def test_of_covariates_a_map_learns_first_what_their_index_says():
         return seen[stage][1]
 
     layout = Layout((), (None,), basis)
-    training._fit_map(layout, rows, Plan.of(300, 1, 200, True), fit, jr.key(0))
+    training._fit_map(layout, rows, Plan.of(300, 1, 200, True), fit, jr.key(0), 1.0)
     (_, learnt, data), (start, _, whole) = seen["map by index"], seen["map"]
     assert eqx.tree_equal(start, learnt)
     unseen = np.append(basis.summarised, False)  # the last says whether the column is active
@@ -262,3 +262,19 @@ def test_of_covariates_a_map_learns_first_what_their_index_says():
     data, whole = data[3][:240], whole[3][:240]  # behind them is padding
     np.testing.assert_array_equal(data[:, 1], whole[:, 1])
     assert np.unique(data[:, [0, 2]], axis=0).shape == (1, 2)
+
+
+def test_beside_covariates_scores_are_left_out_where_they_are_told_not_to_help(monkeypatch):
+    rng = np.random.default_rng(2)
+    given, z = rng.uniform(0, 3, (300, 1)).astype(np.float32), rng.normal(size=(300, 1))
+    rows = Encoded(np.zeros((300, 0), np.int32), z, np.ones(300), np.arange(300) < 60, given)
+    layout, run = Layout((), (None,), Basis((3,))), []
+    for with_scores in (True, False):
+        fake(monkeypatch)
+        joint, histories = train(layout, rows, 100, 60.0, jr.key(0), with_scores=with_scores)
+        run.append(list(histories))
+        assert joint.amounts is not None
+    assert run == [["map", "scores behind the map"], ["map"]]
+    told = fake(monkeypatch)
+    train(layout, rows, 100, 60.0, jr.key(0), with_scores=False)
+    assert told == [("map", pytest.approx(60, abs=1))]  # what is left is for the map

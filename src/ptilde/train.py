@@ -44,7 +44,7 @@ WEIGHT_DECAY, STATES_WEIGHT_DECAY = 0.1, 1.0  # the latter where rows are too fe
 NUM_FREQUENCIES = (1, 4)
 # Steps. Where a map can only follow single rows, the best one lies early: a slow start lets it be found.
 MAP_WARM_UP = 1000
-# Rows from which on a map that sees covariates may learn as fast as one that does not.
+# Rows from which on a map that sees covariates may learn as fast as one that does not, and from all of them at once.
 SURE_ROWS = 50_000
 # Of the seconds that are left, what each descent may take; the last takes the rest.
 STATES_SHARE, SCORES_SHARE, SMOOTH_SHARE, SHARP_SHARE = 0.25, 0.15, 0.15, 0.7
@@ -140,6 +140,7 @@ def train(
     seconds: float | None,
     key: PRNGKeyArray,
     callback: Callable[[Event], None] | None = None,
+    with_scores: bool = True,
 ) -> tuple[JointDensity, dict[str, Trajectory]]:
     """Fit the law of the states and the law of the amounts given the state.
 
@@ -150,6 +151,7 @@ def train(
         seconds: to spend in all, if limited.
         key: of all randomness.
         callback: told of the progress.
+        with_scores: whether, where there are covariates, scores behind the map are tried.
     """
     began = time.monotonic()
     init, walk = jr.split(key)
@@ -174,11 +176,13 @@ def train(
         if rows.judges.any() or not layout.basis.num_features:  # else rows are too few to learn what covariates say
             states = fit("states", share, descent, Unmask(), states, data)
     if layout.bodies:
-        amounts = _chosen(_laws(layout, rows, max_iter, fit, init), rows)
+        amounts = _chosen(_laws(layout, rows, max_iter, fit, init, with_scores), rows)
     return jax.tree.map(np.asarray, JointDensity(states, amounts)), histories
 
 
-def _laws(layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNGKeyArray) -> Iterator[AmountDensity]:
+def _laws(
+    layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNGKeyArray, with_scores: bool
+) -> Iterator[AmountDensity]:
     """The laws of the amounts that are tried; beside covariates the first does not know them."""
     num_rows, num_features = int(layout.active_rows(rows.state).any(1).sum()), layout.basis.num_features
     plan = Plan.of(num_rows, len(layout.bodies), max_iter, num_features > 0)
@@ -190,10 +194,12 @@ def _laws(layout: Layout, rows: Encoded, max_iter: Any, fit: Callable, key: PRNG
         yield _scored(start, rows, plan, partial(fit, "scores", 1.0 if few else SCORES_SHARE, plan.scores), key)
     if few:  # nothing would tell what a map has learnt from the rows that it follows
         return
-    transport = _fit_map(layout, rows, plan, fit, key)
+    transport = _fit_map(layout, rows, plan, fit, key, SMOOTH_SHARE if with_scores else 1.0)
     rows = rows._replace(z=transported(transport, layout, rows.state, rows.z, rows.given))
     start = _gaussian(layout, rows, NOISE_MAPPED)
     yield _with(start, transport=transport)
+    if not with_scores:
+        return
     scored = _scored(start, rows, plan, partial(fit, "scores behind the map", 1.0, plan.behind), key)
     yield _with(scored, transport=transport)
 
@@ -212,18 +218,18 @@ def _with(law: AmountDensity, **parts: Any) -> AmountDensity:
     return eqx.tree_at(lambda a: [getattr(a, n) for n in parts], law, [*parts.values()], is_leaf=lambda a: a is None)
 
 
-def _fit_map(layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray) -> TriangularMap:
+def _fit_map(
+    layout: Layout, rows: Encoded, plan: Plan, fit: Callable, key: PRNGKeyArray, share: float
+) -> TriangularMap:
     """The map that maximises the likelihood of the rows, but for what only single rows speak for."""
     data, (few, all_) = _amounts(layout, rows), NUM_FREQUENCIES
     d, additive = len(layout.bodies), layout.basis.num_features > 0
     start = TriangularMap(d, layout.num_context, plan.map_width, num_frequencies=few, additive=additive, key=key)
-    if layout.basis.num_indices:
+    if layout.basis.num_indices and len(np.unique(rows.given, axis=0)) < SURE_ROWS:  # copies of a row count once
         first = _amounts(layout, rows._replace(given=layout.basis.indices_alone(rows.given)))
         unseen = np.concatenate([np.zeros(sum(layout.num_tokens), bool), layout.basis.summarised])
-        start = fit(
-            "map by index", SMOOTH_SHARE / 2, plan.smooth, Likelihood(layout), start.blind(jnp.asarray(unseen)), first
-        )
-    smooth = fit("map", SMOOTH_SHARE, plan.smooth, Likelihood(layout), start, data)
+        start = fit("map by index", share / 2, plan.smooth, Likelihood(layout), start.blind(jnp.asarray(unseen)), first)
+    smooth = fit("map", share, plan.smooth, Likelihood(layout), start, data)
     if d == 1 or additive:  # there is no column before it, or more before all than can be followed sharply
         return smooth
     return fit("sharper map", SHARP_SHARE, plan.sharp, Likelihood(layout), smooth.refined(all_), data)

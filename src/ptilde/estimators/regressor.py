@@ -123,7 +123,9 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
             seconds = None if left is None else max(left, 1.0) / (self.n_estimators - k)
             word = "" if self.n_estimators == 1 else f"{k + 1} of {self.n_estimators}: "
             key = jr.fold_in(self._key("train"), k)
-            joint, trajectories = train(layout, rows, self.max_iter, seconds, key, _renamed(tell, word))
+            # Scores cost as much as all the rest: the first member tells whether they help.
+            with_scores = not members or (members[0].amounts is not None and members[0].amounts.network is not None)
+            joint, trajectories = train(layout, rows, self.max_iter, seconds, key, _renamed(tell, word), with_scores)
             members.append(joint)
             self.history_ |= {f"{word}{stage}": history for stage, history in told(trajectories).items()}
         self._members = tuple(members)
