@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ptilde.amounts import AmountDensity, transported
 from ptilde.batches import Data
-from ptilde.fit import Denoise, Descent, Event, Likelihood, Trajectory, Unmask, descend
+from ptilde.fit import Denoise, Descent, Event, Keeper, Likelihood, Trajectory, Unmask, descend
 from ptilde.joint import JointDensity
 from ptilde.losses import Dual
 from ptilde.models import NoiseConditionalDensity, TriangularMap
@@ -141,6 +141,7 @@ def train(
     key: PRNGKeyArray,
     callback: Callable[[Event], None] | None = None,
     with_scores: bool = True,
+    keeper: Keeper | None = None,
 ) -> tuple[JointDensity, dict[str, Trajectory]]:
     """Fit the law of the states and the law of the amounts given the state.
 
@@ -152,6 +153,7 @@ def train(
         key: of all randomness.
         callback: told of the progress.
         with_scores: whether, where there are covariates, scores behind the map are tried.
+        keeper: of where descents stand.
     """
     began = time.monotonic()
     init, walk = jr.split(key)
@@ -161,7 +163,16 @@ def train(
         left = None if seconds is None else share * max(seconds - (time.monotonic() - began), 1.0)
         to_stage, (fitted, held_out) = jr.fold_in(walk, len(histories)), data
         histories[stage] = descend(
-            objective, model, fitted, held_out, descent, to_stage, stage=stage, seconds=left, callback=callback
+            objective,
+            model,
+            fitted,
+            held_out,
+            descent,
+            to_stage,
+            stage=stage,
+            seconds=left,
+            callback=callback,
+            keeper=keeper,
         )
         return histories[stage].model
 

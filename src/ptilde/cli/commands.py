@@ -28,6 +28,7 @@ Fitted = Annotated[Path, typer.Argument(metavar="MODEL", help="A .ptilde file th
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same numbers.")]
 Exposure = Annotated[str | None, typer.Option(help="A column that says what each row was observed for, such as years.")]
 MaxIter = Annotated[int | None, typer.Option(min=1, help="Steps of the fit; by default as many as the data call for.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the fit that was interrupted, if there is one.")]
 Budget = Annotated[float | None, typer.Option(help="Seconds that the fit may take.")]
 
 
@@ -53,8 +54,12 @@ def fit(
     seed: Seed = 0,
     max_iter: MaxIter = None,
     time_budget: Budget = None,
+    resume: Resume = False,
 ) -> None:
-    """Fit the density of a table, or with --target the law of a column given the others, and save it."""
+    """Fit the density of a table, or with --target the law of a column given the others, and save it.
+
+    A fit of more than a minute says in MODEL.checkpoint where it stands; with --resume it goes on from there.
+    """
     work.check_output(output)
     work.check_budget(time_budget)
     if target is None and (given is not None or exposure is not None):
@@ -66,12 +71,13 @@ def fit(
     frame = read_table(table)
     say(f"Read {frame.num_rows:,} rows and {frame.num_columns} columns.")
     if target is not None:
-        _fit_target(frame, declared, target, given, exposure, output, seed, max_iter, time_budget)
+        _fit_target(frame, declared, target, given, exposure, output, seed, max_iter, time_budget, resume)
         return
-    model = work.fit_model(frame, declared, seed, max_iter, time_budget)
-    for name, reason in model.schema_.left_out.items():
-        say(f"Left out {name!r}: {reason}")
-    model.save(output)
+    with work.going_on(output, resume) as checkpoint:
+        model = work.fit_model(frame, declared, seed, max_iter, time_budget, checkpoint)
+        for name, reason in model.schema_.left_out.items():
+            say(f"Left out {name!r}: {reason}")
+        model.save(output)
     say(f"Fitted {len(model.schema_.columns)} columns in {model.n_iter_:,} steps. Wrote {output}.")
 
 
@@ -85,6 +91,7 @@ def _fit_target(
     seed: int,
     max_iter: int | None,
     time_budget: float | None,
+    resume: bool,
 ) -> None:
     targets = _names(target)
     y = work.columns_of(frame, targets, "--target")
@@ -98,8 +105,9 @@ def _fit_target(
 
         declared = Schema({name: declared.columns[name] for name in targets if name in declared.columns})
     limits = {"max_iter": max_iter or "auto", "time_budget": time_budget}
-    model = work.fit_targets(X, y, observed, declared, seed, **limits)
-    model.save(output)
+    with work.going_on(output, resume) as checkpoint:
+        model = work.fit_targets(X, y, observed, declared, seed, checkpoint, **limits)
+        model.save(output)
     say(f"Fitted {', '.join(targets)} given {X.num_columns} columns in {model.fit_seconds_:.0f} s. Wrote {output}.")
     say(model.schema_)
 

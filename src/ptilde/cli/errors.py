@@ -26,6 +26,7 @@ from ptilde._validate import DataError, ModelFileError
 from ptilde.cli import signals
 from ptilde.cli.console import complain, warnings_in_words
 from ptilde.cli.reports import app
+from ptilde.cli.work import Interrupted
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # of typer's own click, or of the one installed
 
@@ -48,8 +49,8 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except UsageError as error:
         return _usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; nothing was written.")
+    except (KeyboardInterrupt, typer.Abort) as error:
+        complain(f"interrupted; {error if isinstance(error, Interrupted) else 'nothing was written'}.")
         return signals.exit_code()
     except MemoryError:
         complain("not enough memory for this; ask for fewer rows at a time.")

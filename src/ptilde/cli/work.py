@@ -2,41 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ptilde._validate import DataError
-from ptilde.cli.console import complain, plain
+from ptilde.cli.console import complain, plain, say
 
 if TYPE_CHECKING:
     from ptilde.tabular.frames import Table
 
+LONG_FIT = 60.0  # seconds, from which on a fit leaves a checkpoint, and between two of them
 PART = 50_000  # rows drawn or scored between two words on how far it is
 
 
-def fit_model(frame: Any, schema: Any, seed: int, max_iter: int | None, time_budget: float | None) -> Any:
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, with a word on how to go on."""
+
+
+@contextlib.contextmanager
+def going_on(output: Path, resume: bool) -> Iterator[Any]:
+    """The checkpoint of a fit, gone when its model is saved; if it is interrupted, a word on how to go on."""
+    from ptilde.checkpoint import Checkpoint
+
+    path = output.with_name(f"{output.name}.checkpoint")
+    if path.exists():
+        going = "going on from there" if resume else "beginning anew (--resume goes on)"
+        say(f"There is a checkpoint of an interrupted fit, {path}: {going}.")
+    checkpoint = Checkpoint(path, every=LONG_FIT, resume=resume)
+    try:
+        yield checkpoint
+    except KeyboardInterrupt as error:
+        if not path.exists():
+            raise
+        raise Interrupted(f"add --resume to the command, and it goes on from {path}") from error
+    path.unlink(missing_ok=True)
+
+
+def fit_model(
+    frame: Any, schema: Any, seed: int, max_iter: int | None, time_budget: float | None, checkpoint: Any = None
+) -> Any:
     """A fitted density, with its progress shown."""
     import ptilde
     from ptilde.cli.progress import fit_progress
 
     with fit_progress() as tell:
         limits = {"max_iter": max_iter or "auto", "time_budget": time_budget}
-        return ptilde.ScoreDensity(schema=schema, random_state=seed, callback=tell, **limits).fit(frame)
+        model = ptilde.ScoreDensity(schema=schema, random_state=seed, callback=tell, **limits)
+        return model.fit(frame, checkpoint=checkpoint)
 
 
-def fit_targets(X: Any, y: Any, exposure: Any, schema: Any, seed: int, **limits: Any) -> Any:
+def fit_targets(X: Any, y: Any, exposure: Any, schema: Any, seed: int, checkpoint: Any, **limits: Any) -> Any:
     """A fitted regressor, with its progress shown."""
     import ptilde
     from ptilde.cli.progress import fit_progress
 
     with fit_progress() as tell:
         model = ptilde.ScoreRegressor(schema=schema, random_state=seed, callback=tell, **limits)
-        return model.fit(X, y, exposure=exposure)
+        return model.fit(X, y, exposure=exposure, checkpoint=checkpoint)
 
 
 def load_model(path: Path, kind: str = "ScoreDensity") -> Any:

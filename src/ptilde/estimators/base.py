@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from ptilde import _validate
 from ptilde._arguments import seed_of
+from ptilde.checkpoint import Checkpoint, digest
 from ptilde.fit import Trajectory
 from ptilde.tabular.encoder import Encoder, Rows
 from ptilde.tabular.frames import Table, open_table
@@ -48,6 +49,19 @@ class AbstractScoreEstimator(BaseEstimator):
             return table
         checked = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=1)
         return open_table(checked)
+
+    def _set_seed(self, kept: Checkpoint | None) -> None:
+        """The seed of this fit; where none is given, that of the fit that is gone on with."""
+        goes_on = self.random_state is None and kept is not None and kept.seed is not None
+        self.seed_ = kept.seed if goes_on else seed_of(self.random_state)  # type: ignore[union-attr]
+
+    def _bind(self, kept: Checkpoint | None, table: Table, *beside: Any, **settings: Any) -> None:
+        """Tell a checkpoint what this fit is given."""
+        if kept is not None:
+            schema = digest(repr(self.schema_.to_dict()))  # type: ignore[attr-defined]
+            data = digest(*table.columns, *table.columns.values(), *beside)
+            facts = {"estimator": type(self).__name__, "seed": self.seed_, "schema": schema, "table": data}
+            kept.bind(facts | {"max_iter": self.max_iter, "time_budget": self.time_budget} | settings)
 
     def _rng(self, stream: str) -> np.random.Generator:
         return np.random.default_rng([self.seed_ % 2**32, _STREAMS[stream]])

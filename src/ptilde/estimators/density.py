@@ -11,6 +11,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ptilde import _validate, modelfile
+from ptilde import checkpoint as checkpoints
 from ptilde._arguments import seed_of, weights_of
 from ptilde.conditional import Completion
 from ptilde.estimators.base import AbstractScoreEstimator, of_the_data, told, training_rows, weighted_mean
@@ -74,15 +75,26 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
         self.verbose = verbose
         self.callback = callback
 
-    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> "ScoreDensity":
-        """Estimate the density of the rows of `X`: pandas, polars, pyarrow, or a 2-D array; `y` is ignored."""
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, checkpoint: Any = None
+    ) -> "ScoreDensity":
+        """Estimate the density of the rows of `X`: pandas, polars, pyarrow, or a 2-D array; `y` is ignored.
+
+        With `checkpoint`, a path, the file there says every half a minute where the fit stands, and at last that it is
+        over. The same call after the process was killed, however, goes on from there and ends in the same model, bit
+        for bit unless `time_budget` plans by the clock. Delete the file when the model is saved.
+
+        Raises:
+            DataError: if the table cannot be used; if the checkpoint is of another table or of other settings.
+        """
         began = time.monotonic()
         self._check_limits()
         if self.schema is not None and not isinstance(self.schema, Schema):
             raise ValueError(f"`schema` must be a ptilde.Schema or None; got {type(self.schema).__name__}.")
         table = self._open(X, reset=True)
         weight = weights_of(sample_weight, table.num_rows)
-        self.seed_ = seed_of(self.random_state)
+        kept = checkpoints.opened(checkpoint)
+        self._set_seed(kept)
         self.schema_ = Schema.infer(table, sample_weight) if self.schema is None else self.schema
         rng = self._rng("table")
         columns = self.schema_.check(table)
@@ -91,9 +103,10 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
         held_out = held_out_rows(len(weight), rng)
         rows = training_rows(self._encoder, columns, weight, rng, held_out)
         tell = together(self.callback, Printer() if self.verbose else None)
-        self._joint, trajectories = train(
-            Layout.of(self._encoder), rows, self.max_iter, self.time_budget, self._key("train"), tell
-        )
+        self._bind(kept, table, weight)
+        layout, limits = Layout.of(self._encoder), (self.max_iter, self.time_budget)
+        with checkpoints.kept(kept):
+            self._joint, trajectories = train(layout, rows, *limits, self._key("train"), tell, keeper=kept)
         self.history_ = told(trajectories)
         self.n_iter_ = list(self.history_.values())[-1]["step"][-1] if self.history_ else 0
         self.fit_seconds_ = time.monotonic() - began

@@ -12,6 +12,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ptilde import _validate, modelfile
+from ptilde import checkpoint as checkpoints
 from ptilde._arguments import seed_of, weights_of
 from ptilde._validate import DataError
 from ptilde.estimators import targets
@@ -82,7 +83,12 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         self.callback = callback
 
     def fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, exposure: ArrayLike | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+        checkpoint: Any = None,
     ) -> "ScoreRegressor":
         """Learn the law of y given X.
 
@@ -91,6 +97,7 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
             y: (n,) target, or (n, k) targets; numbers.
             sample_weight: (n,) weights.
             exposure: (n,) what each row was observed for, such as a share of a year; positive.
+            checkpoint: a path: the file there says where the fit stands, as in `ScoreDensity.fit`.
         """
         began = time.monotonic()
         self._check_limits()
@@ -98,7 +105,8 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         table = self._open(X, reset=True)
         found = targets.opened(y, table.num_rows)
         weight = weights_of(sample_weight, table.num_rows)
-        self.seed_ = seed_of(self.random_state)
+        kept = checkpoints.opened(checkpoint)
+        self._set_seed(kept)
         self.schema_ = targets.schema_of(self.schema, found, sample_weight)
         self._single, self._template = found.single, table.template
         rng = self._rng("table")
@@ -113,6 +121,7 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         tell = together(self.callback, Printer() if self.verbose else None)
         fold = folds(order.state, order.z, self._rng("folds"))
         num_folds = max(int(fold.max()) + 1, 1)
+        self._bind(kept, beside, weight, *found.table.columns.values(), n_estimators=self.n_estimators)
         members, self.history_ = [], {}
         for k in range(self.n_estimators):
             held_out = fold == k % num_folds
@@ -125,7 +134,10 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
             key = jr.fold_in(self._key("train"), k)
             # Scores cost as much as all the rest: the first member tells whether they help.
             with_scores = not members or (members[0].amounts is not None and members[0].amounts.network is not None)
-            joint, trajectories = train(layout, rows, self.max_iter, seconds, key, _renamed(tell, word), with_scores)
+            with checkpoints.kept(kept):
+                joint, trajectories = train(
+                    layout, rows, self.max_iter, seconds, key, _renamed(tell, word), with_scores, kept
+                )
             members.append(joint)
             self.history_ |= {f"{word}{stage}": history for stage, history in told(trajectories).items()}
         self._members = tuple(members)

@@ -1,7 +1,7 @@
 """Where losses meet models meet data: stochastic descent, and Newton steps for models with few parameters."""
 
 from ptilde.batches import Data
-from ptilde.fit.descent import CHUNK, Descent, Trajectory, descend
+from ptilde.fit.descent import CHUNK, Descent, Keeper, Position, Trajectory, descend
 from ptilde.fit.events import Event, Printer, together
 from ptilde.fit.newton import NoMinimum, Unidentified, solve
 from ptilde.fit.objectives import Denoise, Likelihood, Match, Unmask, derived, rows
@@ -12,9 +12,11 @@ __all__ = [
     "Denoise",
     "Descent",
     "Event",
+    "Keeper",
     "Likelihood",
     "Match",
     "NoMinimum",
+    "Position",
     "Printer",
     "Trajectory",
     "Unidentified",

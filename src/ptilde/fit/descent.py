@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -83,6 +83,44 @@ class _Walk(NamedTuple):
     optimiser: PyTree
 
 
+class Position(NamedTuple):
+    """Where a descent stands between two chunks: all that it needs to go on, to the last bit.
+
+    Attributes:
+        walk: the weights, their average, the optimiser; None once it is over.
+        best: the best weights so far.
+        held, best_loss: the held-out losses of the average and of the best; none at the start.
+        step, best_step: how far it is, and where it found the best.
+        num_steps: of the plan as it is now.
+        retreats: how often the step size was halved.
+        elapsed: seconds.
+        seen: by chunk: step, loss, its terms, held-out loss.
+    """
+
+    walk: _Walk | None
+    best: PyTree
+    held: tuple[float, ...]
+    best_loss: tuple[float, ...]
+    step: int
+    best_step: int
+    num_steps: int
+    retreats: int
+    elapsed: float
+    seen: tuple[list[int], list[float], list[list[float]], list[float]]
+
+
+class Keeper(Protocol):
+    """What remembers where descents stand, so that a process that has died can go on."""
+
+    def begun(self, start: Position) -> Position:
+        """Where the next descent is to begin: at its start, or where it was left."""
+        ...
+
+    def reached(self, position: Position) -> None:
+        """Told where it stands, chunk by chunk, and when it is over."""
+        ...
+
+
 @eqx.filter_jit
 def _chunk(
     objective: Any, static: Any, walk: _Walk, descent: Descent, data: Data, key: PRNGKeyArray, start: Array, length: int
@@ -129,6 +167,7 @@ def descend(
     stage: str = "",
     seconds: float | None = None,
     callback: Callable[[Event], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> Trajectory:
     """Fit a model's weights.
 
@@ -142,6 +181,7 @@ def descend(
         stage: what the callback is told this is.
         seconds: time to spend; the plan's number of steps is then set from the speed of the first chunks.
         callback: told after each chunk.
+        keeper: told where it stands, and asked where to begin.
 
     Raises:
         FloatingPointError: if the loss is not finite even with a much smaller step size.
@@ -153,43 +193,53 @@ def descend(
     def judge(weights: PyTree) -> NDArray[np.float32]:
         return np.asarray(_held_out_loss(objective, static, weights, held_out or data, descent.batch_size, probe))
 
-    best, best_step = params, 0
+    at = Position(walk, params, (), (), 0, 0, int(descent.num_steps), 0, 0.0, ([], [], [], []))
+    at = at if keeper is None else keeper.begun(at)
+    best, best_step, step, num_steps, retreats = at.best, at.best_step, at.step, at.num_steps, at.retreats
+    seen: Any = at.seen
+    if at.walk is None:
+        return Trajectory(eqx.combine(best, static), *seen)
+    walk, length = at.walk, min(CHUNK, int(descent.num_steps))
+    for i in range(1, retreats + 1):
+        descent, key = _slower(descent), jr.fold_in(key, 2**31 - i)
+    descent = _until(descent, num_steps)
     began = first = time.monotonic()
-    held = best_loss = np.nan_to_num(judge(params), nan=np.inf) if held_out else np.array([np.inf])
-    seen = Trajectory(model, [], [], [], [])
-    step, retreats = 0, 0
-    num_steps = int(descent.num_steps)
-    length = min(CHUNK, num_steps)
-    while step < num_steps:
+    paced = step + length  # the first chunk is compiled: the clock of a step starts after it
+    held, best_loss = np.array(at.held, np.float32), np.array(at.best_loss, np.float32)
+    if not step:
+        held = best_loss = np.nan_to_num(judge(params), nan=np.inf) if held_out else np.array([np.inf])
+    while step < num_steps and step - best_step <= max(descent.patience * num_steps, 5 * length):
         moved, record = _chunk(objective, static, walk, descent, data, key, jnp.asarray(step), length)
         record = np.asarray(record)
         if record[:, 1].any():
             retreats += 1
-            descent = _retreat(descent, retreats, step)
-            key = jr.fold_in(key, 2**31 - retreats)
+            _tell_of_retreat(descent, retreats, step)
+            descent, key = _slower(descent), jr.fold_in(key, 2**31 - retreats)
             continue
         walk, step = moved, min(step + length, num_steps)
         held = judge(walk.average)
         better = held < best_loss if held_out else np.ones(held.shape, bool)
         best, best_loss = _where(better, walk.average, best), np.where(better, held, best_loss)
         best_step = step if better.any() else best_step
-        seen.step.append(step)
-        seen.loss.append(float(record[:, 0].mean()))
-        seen.terms.append(record[:, 2:].mean(0).tolist())
-        seen.validation.append(float(held.sum()))
+        told = step, float(record[:, 0].mean()), record[:, 2:].mean(0).tolist(), float(held.sum())
+        seen = tuple([*values, value] for values, value in zip(seen, told, strict=True))
         now = time.monotonic()
-        first = now if step == length else first  # the first chunk is compiled: the clock of a step starts after it
-        pace = (now - first) / (step - length) if step > length else math.nan
-        if seconds is not None and step > length:
-            num_steps = _affordable(seconds - (now - began), pace, step)
-            descent = eqx.tree_at(lambda d: d.num_steps, descent, jnp.asarray(float(num_steps)))
+        elapsed = at.elapsed + now - began
+        first = now if step == paced else first
+        pace = (now - first) / (step - paced) if step > paced else math.nan
+        if seconds is not None and step > paced:
+            num_steps = _affordable(seconds - elapsed, pace, step)
+            descent = _until(descent, num_steps)
         if callback is not None:
-            callback(Event(stage, step, num_steps, seen.loss[-1], seen.validation[-1], pace * (num_steps - step)))
-        if step - best_step > max(descent.patience * num_steps, 5 * length):
-            break
+            callback(Event(stage, step, num_steps, told[1], told[3], pace * (num_steps - step)))
+        if keeper is not None:
+            losses = tuple(held.tolist()), tuple(best_loss.tolist())
+            keeper.reached(Position(walk, best, *losses, step, best_step, num_steps, retreats, elapsed, seen))
     # The last weights have settled most: they are kept unless the held-out rows speak clearly for earlier ones.
     best = _where(np.asarray(held <= best_loss + _SETTLED / len(held)), walk.average, best)
-    return seen._replace(model=eqx.combine(best, static))
+    if keeper is not None:
+        keeper.reached(at._replace(walk=None, best=best, seen=seen))
+    return Trajectory(eqx.combine(best, static), *seen)
 
 
 def _where(chosen: NDArray[np.bool_], new: PyTree, old: PyTree) -> PyTree:
@@ -204,7 +254,15 @@ def _affordable(seconds: float, pace: float, done: int) -> int:
     return done + max(0, int(seconds / pace) // CHUNK) * CHUNK
 
 
-def _retreat(descent: Descent, retreats: int, step: int) -> Descent:
+def _slower(descent: Descent) -> Descent:
+    return eqx.tree_at(lambda d: d.step_size, descent, descent.step_size / 2)
+
+
+def _until(descent: Descent, num_steps: int) -> Descent:
+    return eqx.tree_at(lambda d: d.num_steps, descent, jnp.asarray(float(num_steps), jnp.float32))
+
+
+def _tell_of_retreat(descent: Descent, retreats: int, step: int) -> None:
     if retreats > MAX_RETREATS:
         raise FloatingPointError(
             f"The loss was not finite near step {step}, even with a step size of {float(descent.step_size):.1e}. "
@@ -217,4 +275,3 @@ def _retreat(descent: Descent, retreats: int, step: int) -> Descent:
         RuntimeWarning,
         stacklevel=3,
     )
-    return eqx.tree_at(lambda d: d.step_size, descent, descent.step_size / 2)
