@@ -3,7 +3,7 @@
 #   make demo                  fit, draw and check health spending (the table that ships with the package)
 #   make test                  the tests;  make test ARGS="tests/test_store.py -x"  for some of them
 #   make lint                  style, format, layers, types
-#   make docs                  what documentation there is
+#   make docs                  the documentation: out/docs/index.html; DOCS_RUN=0 make docs runs no code
 #   make bench CASE=randhie    ours against peers; ARGS are handed on
 #   make bench-environment     .venv-bench with the peers that bring torch; without it their rows say "not installed"
 #   make lock                  requirements.lock anew from pyproject.toml
@@ -45,8 +45,8 @@ lint: $(READY)
 	@.ci/run style format layers types
 
 docs: $(READY)
-	@echo "No site is built yet. There are README.md, the docstrings (python -m pydoc ptilde), and:"
-	@ls docs/*.md
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs out/docs
+	@echo "out/docs/index.html"
 
 bench: $(if $(wildcard $(BENCH_READY)),$(BENCH_READY),$(READY))
 	$(if $(wildcard $(BENCH_READY)),$(BENCH),$(BIN))/python -m benchmarks $(CASE) $(ARGS)
@@ -65,8 +65,8 @@ $(BENCH_READY): requirements.lock benchmarks/requirements.txt
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-		--group build --group test --group lint --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+		--group build --group test --group lint --group docs --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-bench build dist out ptilde-demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench build dist out docs/gallery docs/_made ptilde-demo .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,5 @@
 r"""Two modes in their shares: Langevin dynamics against annealed.
+==============================================================
 
 Song & Ermon (2019, Section 3.2.2) draw from ⅕ N((−5, −5), I) + ⅘ N((5, 5), I). Within a mode the score does not know
 of the other, so Langevin dynamics leaves each particle in the mode that is nearer to its start, and from a uniform

@@ -1,4 +1,5 @@
 r"""Which health spendings go together: whether there are any, and how large they are.
+==================================================================================
 
 Most people spend nothing on mental health care in a year, and the others anything from two dollars to thousands. Such
 a column has two ways to depend on another one, and a hurdle model has both. With v the columns that are not zero and y

@@ -1,7 +1,8 @@
 r"""Independent components without the determinant.
+===============================================
 
 Three recordings x are mixtures of three independent sources, s = W x with an unknown W. The density of x is
-p(s₁) p(s₂) p(s₃) |det W|. The last factor is the normaliser: it changes with W, so maximum likelihood must carry it
+p(s₁) p(s₂) p(s₃) `|det W|`. The last factor is the normaliser: it changes with W, so maximum likelihood must carry it
 along. Leave it out and the likelihood is highest at W = 0, where nothing is unmixed.
 
 Score matching sees log q through its derivatives in x, where there is no determinant to begin with. It finds W, its

@@ -1,4 +1,5 @@
 r"""Chains that step on and off zero: a hurdle law, from the state in which every column is zero.
+=============================================================================================
 
 Five amounts, each exactly zero with positive probability, which of them are going together. Such a law has a density on
 the measure that is Lebesgue's plus a unit mass at zero in every column, and lives on 32 patterns of zeros. Langevin

@@ -1,4 +1,5 @@
 r"""What a step size costs: the bias of unadjusted Langevin chains, and what accept/reject makes of it.
+===================================================================================================
 
 Langevin dynamics leaves a density as it is; its steps do not. Of the standard normal law, chains of
 x + ε∇log q(x) + √(2ε)ξ (ULA) have the variance 1/(1 − ε/2) in the end: 11 % too much at ε = 0.2, and no longer run

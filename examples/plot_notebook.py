@@ -1,4 +1,5 @@
 r"""The notebook this project began with, made to work: a normal law, a mixture, and insurance claims.
+==================================================================================================
 
 Score matching (Hyvärinen 2005, Estimation of non-normalized statistical models by score matching, JMLR 6) fits q
 through its score ∇log q, in which a constant factor of q is not there, so that q need not have integral 1. Three tries:

@@ -1,4 +1,5 @@
 """Motor pricing: the whole law of a policy's claims given what is known of it, and prices read off that law.
+==========================================================================================================
 
 Of 15,000 policies most have no claim in the year. A claim has a deductible of 200: what is reported below is exactly
 200 here, an atom beside zero, as real tables have it; and policies were on the books for part of the year only, the
@@ -81,5 +82,9 @@ figure = Figure(figsize=(11, 3.4), layout="constrained")
 left, middle, right = figure.subplots(1, 3)
 plot_calibration(model.calibration(new, y[fitted:], exposure=e), left)
 plot_importance(model.permutation_importance(new, y[fitted:], exposure=e), middle)
-plot_partial_dependence(model.partial_dependence(new[:300], "driver_age", exposure=e[:300]), right)
+plot_partial_dependence(model.partial_dependence(new[:300], "driver_age", exposure=e[:300]), right, what=0.0)
+ages = np.arange(18, 80)
+known = [np.exp(-0.25 * e[:300] * np.exp(0.7 * (age < 27) + 0.5 * city[fitted:][:300])).mean() for age in ages]
+right.plot(ages, known, "k--", lw=1, label="truth")
+right.legend(fontsize=8)
 figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "plot_pricing.png", dpi=110)

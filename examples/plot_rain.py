@@ -1,4 +1,5 @@
 """Rain post-processing: from eleven runs of a weather model to the law of tomorrow's rain.
+========================================================================================
 
 An ensemble forecast is biased and too sure of itself: here, as in most, it rains too often and too lightly in the runs,
 and what falls lies outside their range too often. A `ScoreRegressor` learns the law of the rain given features of
@@ -61,7 +62,7 @@ for a, b, shade in [(0, 4, 0.2), (1, 3, 0.4)]:
     left.fill_between(days, fan[:, a], fan[:, b], color="C1", alpha=shade, linewidth=0)
 left.plot(days, fan[:, 2], color="C1", label="median, 50 and 90 %")
 left.plot(days, truth[:60], "k.", label="rain")
-left.set(xlabel="day", ylabel="mm")
+left.set(xlabel="day", ylabel="mm", ylim=(-1, 28))
 left.legend()
 middle.hist(u, 20, range=(0, 1), density=True, color="C1")
 middle.axhline(1, color="0.5")

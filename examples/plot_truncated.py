@@ -1,4 +1,5 @@
 r"""Incomes seen only above a threshold, events seen only inside a city.
+====================================================================
 
 Tax rolls list who earns more than a limit; a city's sensors hear shots within its borders. What is seen follows the
 law of everything, cut off at a boundary, and the cut law has a normaliser that is hard (an integral over a polygon)

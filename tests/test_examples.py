@@ -142,6 +142,26 @@ def test_what_is_missing_is_drawn_from_what_is_there(tmp_path):
     assert share_stay < 0.5 * share and mean_stay > 2 * mean
 
 
+def test_a_graph_is_found_where_the_largest_correlations_are_no_guide(tmp_path):
+    text = printed("plot_graphical", tmp_path)
+    true, found, right = map(int, re.search(r"edges: (\d+) true, (\d+) found, (\d+) of these", text).groups())
+    assert true == 68 and right >= 66 and found - right <= 3
+    assert int(re.search(r"hold (\d+) of the true", text)[1]) <= 62
+    assert float(re.search(rf"root mean square error {NUMBER}", text)[1]) < 0.06
+
+
+def test_annealed_draws_of_a_learnt_score_spread_along_the_curves(tmp_path):
+    text = printed("plot_score_field", tmp_path)
+    rows = re.findall(
+        rf"^(.*): distance to the nearest row {NUMBER}; total variation of the arcs {NUMBER}$", text, re.M
+    )
+    near, away = ({row[0]: float(row[i]) for row in rows} for i in (1, 2))
+    floor, alone = "blurred rows", "Langevin at the smallest level"
+    assert list(near) == [floor, alone, "annealed Langevin", "predictor-corrector"]
+    assert max(near.values()) < 3 * near[floor]
+    assert all(away[floor] < away[name] < 0.8 * away[alone] for name in list(near)[2:])
+
+
 def test_every_example_is_tested():
     tested = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"{path.stem}"' in tested for path in EXAMPLES.glob("plot_*.py"))
