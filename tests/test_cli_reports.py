@@ -1,7 +1,9 @@
 """`ptilde report` and `ptilde compare` write the page and numbers that Python gives, and refuse what they cannot do."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import simulated_claims as sim
 from small_fit import small_table
 
 import ptilde
@@ -75,9 +77,14 @@ def test_a_report_of_a_model_is_that_of_python(folder, fitted_path, fitted_model
         (["report", "none.ptilde", "--test", "real.csv", "-o", "r.html"], "there is no file 'none.ptilde'"),
         (["report", "real.csv", "--test", "real.csv", "-o", "r.html"], "real.csv"),
         (["report", "real.csv", "-o", "r.html"], "Missing option '--test'"),
+        (
+            ["report", "m.ptilde", "--test", "unseen.csv", "--exposure", "years", "-o", "r.html"],
+            "`--exposure` must be left out for a model of whole rows",
+        ),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_a_line(command, message, folder, capsys):
+def test_what_cannot_be_judged_is_refused_in_a_line(command, message, folder, fitted_path, capsys):
+    (folder / "m.ptilde").write_bytes(fitted_path.read_bytes())
     write_table(small_table(30).drop_columns("rain"), folder / "narrow.csv")
     write_table(small_table(10), folder / "few.csv")
     before = sorted(folder.iterdir())
@@ -96,3 +103,45 @@ def test_a_frame_of_another_model_is_refused_by_the_method(fitted_model, tmp_pat
     with pytest.raises(ptilde.DataError, match="got none named"):
         fitted_model.report(small_table(40).drop_columns("rain"), tmp_path / "p.html")
     assert not list(tmp_path.iterdir())
+
+
+CLAIMS = sim.claims(1000, seed=50)
+
+
+@pytest.fixture
+def claims_folder(folder):
+    """A folder with a regressor, and rows that it has not seen."""
+    sim.model().save(folder / "claims.ptilde")
+    X, y, years = CLAIMS
+    write_table(pa.table({"x0": X[:, 0], "x1": X[:, 1], "y": y, "years": years}), folder / "claims.csv")
+    return folder
+
+
+def test_a_report_of_a_regressor_is_not_red_and_that_of_python_with_shuffled_covariates_is(claims_folder):
+    command = ["report", "claims.ptilde", "--test", "claims.csv", "--exposure", "years", "--seed", "3"]
+    assert run([*command, "-o", "r.html", "--json", "r.json"]) == 0
+    found = _json.loads((claims_folder / "r.json").read_text())
+    X, y, years = CLAIMS
+    expected = sim.model().score_samples(X, y, years).mean()
+    np.testing.assert_allclose(found["log_density"]["value"], expected, rtol=1e-5)
+    assert "poor" not in marks(claims_folder / "r.json").values()
+    assert "The model claims.ptilde, judged by claims.csv" in (claims_folder / "r.html").read_text()
+    others = np.random.default_rng(0).permutation(len(y))
+    bad = sim.model().report(X[others], y, claims_folder / "p.html", exposure=years[others], random_state=3)
+    poor = {finding.question for finding in bad.findings if finding.mark == "poor"}
+    assert poor >= {"Is it better than a law that knows no covariates?", "Is the probability of each atom right?"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "`exposure` must be given as in the fit, which had an exposure"),
+        (["--exposure", "yers"], "'claims.csv': `--exposure` must name columns of the table; got 'yers'"),
+        (["--exposure", "years", "--train", "claims.csv"], "`--train` must be left out for a model of `fit --target`"),
+    ],
+)
+def test_what_a_regressor_cannot_be_judged_by_is_refused_in_a_line(options, message, claims_folder, capsys):
+    assert run(["report", "claims.ptilde", "--test", "claims.csv", *options, "-o", "r.html"]) == 2
+    out, err = capsys.readouterr()
+    assert message in err and "Traceback" not in err and out == ""
+    assert not (claims_folder / "r.html").exists()

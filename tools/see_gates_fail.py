@@ -104,6 +104,12 @@ VIOLATIONS: list[tuple[str, str, str, Callable[[Path], None]]] = [
         append("requirements.lock", "torch==2.9.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"),
     ),
     (
+        "docs",
+        "a link that leads nowhere",
+        "nowhere.md",
+        append("docs/index.md", "\n[there](nowhere.md)\n"),
+    ),
+    (
         "tests",
         "a test that fails",
         "1 failed, 1 passed",

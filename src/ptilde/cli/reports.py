@@ -9,10 +9,11 @@ import typer
 
 from ptilde._validate import DataError
 from ptilde.cli import work
-from ptilde.cli.commands import Fitted, Seed, app
+from ptilde.cli.commands import Exposure, Fitted, Seed, app
 from ptilde.cli.console import result, say
 
 FEWEST, MOST = 1000, 20_000  # rows drawn: as many as held-out ones, within these
+NUM_ODE_ROWS = 200  # scored by both routes
 
 Page = Annotated[Path, typer.Option("--output", "-o", metavar="PAGE", help="Where the HTML page goes.")]
 Numbers = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The numbers of the page, as JSON.")]
@@ -24,21 +25,47 @@ def report(
     test: Annotated[Path, typer.Option(metavar="TABLE", help="Rows that the model has not seen.")],
     output: Page,
     train: Annotated[Path | None, typer.Option(metavar="TABLE", help="The rows that it was fitted on.")] = None,
+    exposure: Exposure = None,
     json: Numbers = None,
     seed: Seed = 0,
 ) -> None:
     """Say how good a model is, by rows that it has not seen: one HTML page, and its sentences on stdout."""
     _check_outputs(output, json)
+    import ptilde
+
+    fitted, title = ptilde.load(work.existing(model)), f"The model {model.name}, judged by {test.name}"
+    of_target = hasattr(fitted, "predict")
+    if of_target and train is not None:
+        raise DataError("`--train` must be left out for a model of `fit --target`, which is judged by new rows alone.")
+    if not of_target and exposure is not None:
+        raise DataError("`--exposure` must be left out for a model of whole rows; it is for one of `fit --target`.")
+    verdict = _of_target(fitted, test, exposure, seed) if of_target else _of_rows(fitted, test, train, seed)
+    _tell(verdict, output, json, title)
+
+
+def _of_target(fitted: Any, test: Path, exposure: str | None, seed: int) -> Any:
+    from ptilde.report import measure_regressor
+
+    frame = _read(test)
+    covariates = getattr(fitted, "feature_names_in_", [f"x{j}" for j in range(fitted.n_features_in_)])
+    try:
+        X = work.columns_of(frame, [str(name) for name in covariates], "--test")
+        y = work.numbers_of(frame, next(iter(fitted.schema_.columns)), "--test")
+        observed = None if exposure is None else work.numbers_of(frame, exposure, "--exposure")
+    except DataError as error:
+        raise DataError(f"{str(test)!r}: {error}") from error
+    return measure_regressor(fitted, X, y, observed, seed=seed)
+
+
+def _of_rows(fitted: Any, test: Path, train: Path | None, seed: int) -> Any:
     from ptilde.report import measure
 
-    fitted = work.load_model(model)
     held_out, rows = _read(test), None if train is None else _read(train)
     for frame, path in ((held_out, test), (rows, train)):
         if frame is not None:
             _conforms(fitted.schema_, frame, path)
     draws = work.draw(fitted, min(max(held_out.num_rows, FEWEST), MOST), seed)
-    verdict = measure(fitted, rows, held_out, draws, seed=seed)
-    _tell(verdict, output, json, f"The model {model.name}, judged by {test.name}")
+    return measure(fitted, rows, held_out, draws, seed=seed, num_ode_rows=NUM_ODE_ROWS)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from all of them:
 |---|---|
 | the whole law, by the score | `ksd_test`, `mixed_ksd_test` on atoms and bodies, `fisher_divergence` |
 | the whole law, by draws | `two_sample_auc`, `mmd_test`, `sliced_wasserstein` |
-| one column | `wasserstein`, `atom_shares`, `pit`, `quantile_residuals`, `uniformity_test` |
+| one column | `wasserstein`, `atom_shares`, `pit`, `pit_among`, `quantile_residuals`, `uniformity_test` |
 | its tail | `tail_quantiles`, `q99_ratio`, `mean_excess`, `hill` |
 | columns together | `compare_correlations`, `tail_dependence` |
 | atoms together | `pattern_test`, `pattern_fit_test`, `pattern_total_variation`, `pair_patterns` |
@@ -21,7 +21,7 @@ its floor: the same distance between two samples of real rows. `beside_floor` gi
 several.
 """
 
-from ptilde.diagnostics.calibration import pit, quantile_residuals, uniformity_test
+from ptilde.diagnostics.calibration import pit, pit_among, quantile_residuals, uniformity_test
 from ptilde.diagnostics.classifier import two_sample_auc
 from ptilde.diagnostics.comparison import Comparison, compare
 from ptilde.diagnostics.dependence import compare_correlations, kendall, spearman, tail_dependence
@@ -77,6 +77,7 @@ __all__ = [
     "pattern_test",
     "pattern_total_variation",
     "pit",
+    "pit_among",
     "q99_ratio",
     "quantile_residuals",
     "ranks_among",

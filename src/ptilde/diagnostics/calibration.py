@@ -45,6 +45,25 @@ def pit(cdf: ArrayLike, cdf_below: ArrayLike | None = None, *, seed: int = 0) ->
     return np.clip(lower + v * (upper - lower), 0.0, 1.0)
 
 
+def pit_among(values: ArrayLike, draws: ArrayLike, *, seed: int = 0) -> Floats:
+    r"""The places of values among draws: the transform by the law that puts them among m draws at random.
+
+    With v uniform, $u = (\#\{d_j < y\} + v\,(1 + \#\{d_j = y\}))/(m + 1)$ is exactly uniform if y and the draws have
+    one law, with atoms, on a grid or continuous, however few draws there are. Values that share draws depend on each
+    other.
+
+    Args:
+        values: (n,) numbers.
+        draws: (m,) numbers.
+        seed: of v.
+    """
+    y, d = np.asarray(values, float), np.sort(np.asarray(draws, float))
+    if not len(d) or not (np.isfinite(y).all() and np.isfinite(d).all()):
+        raise ValueError("`values` and `draws` must be finite, and there must be draws; got others, or none.")
+    below, up_to = (np.searchsorted(d, y, side) for side in ("left", "right"))
+    return pit((up_to + 1) / (len(d) + 1), below / (len(d) + 1), seed=seed)
+
+
 def quantile_residuals(cdf: ArrayLike, cdf_below: ArrayLike | None = None, *, seed: int = 0) -> Floats:
     """Φ⁻¹(u) for each value, standard normal if the law is right; the arguments are those of `pit`."""
     from scipy.stats import norm

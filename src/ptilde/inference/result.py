@@ -11,6 +11,7 @@ Huber (1967), The behavior of maximum likelihood estimates under nonstandard con
 Information criteria for non-normalized models, JMLR 22 (SMIC).
 """
 
+import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -204,6 +205,9 @@ class Estimate:
 
     def __str__(self) -> str:
         return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def _tree(self, flat: Floats) -> PyTree:
         return self._problem.criterion.form.tree(flat)

@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,10 @@ def shown(name: str, longest: int = 28) -> str:
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
-def picture(draw: Callable[[Figure], None], size: tuple[float, float], title: str, alt: str) -> Picture:
+def picture(draw: Callable[[Figure], object], size: tuple[float, float], title: str, alt: str) -> Picture:
     """Draw on a figure of that size in inches, and keep the SVG element alone, its two inks those of the page."""
     import matplotlib
+    from matplotlib.axes import Axes
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -68,8 +69,8 @@ def picture(draw: Callable[[Figure], None], size: tuple[float, float], title: st
         figure = Figure(figsize=size, layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)
         draw(figure)
-        for axes in figure.axes:
-            axes.set_facecolor("none")
+        for axes in figure.findobj(Axes):  # insets too
+            axes.set_facecolor("none")  # type: ignore[attr-defined]
         file = io.StringIO()
         figure.savefig(
             file, format="svg", dpi=130, bbox_inches="tight", pad_inches=0.05, metadata={"Date": None, "Creator": None}
@@ -77,6 +78,52 @@ def picture(draw: Callable[[Figure], None], size: tuple[float, float], title: st
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     return Picture(text.replace(INK, "var(--ink)").replace(FAINT, "var(--faint)"), title, alt)
+
+
+def one(axes: Axes | None) -> Axes:
+    """The axes that were given, or those of a new figure."""
+    if axes is not None:
+        return axes
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1]
+
+
+def many(axes: Any, rows: int, across: int, size: tuple[float, float]) -> NDArray[Any]:
+    """An array (rows, across) of the axes that were given, or of a new figure with axes of that size in inches.
+
+    Raises:
+        ValueError: if so many were not given.
+    """
+    if axes is None:
+        from matplotlib import pyplot
+
+        figure = pyplot.figure(figsize=(size[0] * across, size[1] * rows), layout="constrained")
+        return figure.subplots(rows, across, squeeze=False)
+    given = np.asarray(axes, object)
+    if given.size != rows * across:
+        raise ValueError(f"`axes` must hold {rows * across} axes, one for each picture; got {given.size}.")
+    return given.reshape(rows, across)
+
+
+def listed(axes: Any, number: int, size: tuple[float, float] = (3.6, 2.3), across: int = 3) -> NDArray[Any]:
+    """The first axes, as many as there are pictures; those of a new figure stand in rows of three."""
+    if axes is not None:
+        return many(axes, number, 1, size).ravel()
+    across = min(number, across)
+    places = many(None, -(-number // across), across, size).ravel()
+    for left in places[number:]:
+        left.set_axis_off()
+    return places[:number]
+
+
+def plainly(*axes: Axes) -> None:
+    """Have every text of the axes read as it stands: a name with dollar signs in it is no mathematics."""
+    from matplotlib.text import Text
+
+    for place in axes:
+        for text in place.findobj(Text):
+            text.set_parse_math(False)  # type: ignore[attr-defined]
 
 
 def sticks(axes: Axes, labels: Sequence[str], real: Sequence[float], model: Sequence[float]) -> None:
@@ -91,30 +138,40 @@ def sticks(axes: Axes, labels: Sequence[str], real: Sequence[float], model: Sequ
     axes.set_ylabel("share of rows")
 
 
-def histogram(axes: Axes, real: NDArray, model: NDArray, totals: tuple[int, int], *, logarithmic: bool) -> None:
+def histogram(
+    axes: Axes,
+    real: NDArray,
+    model: NDArray,
+    totals: tuple[int, int],
+    *,
+    logarithmic: bool,
+    num_bins: int = 49,
+    legend: bool = True,
+) -> None:
     """Shares of rows in bins, real over model; all but a thousandth of the values are shown."""
     both = np.concatenate([real, model])
     if not len(both):
         return
     low, high = np.quantile(both, [0.0005, 0.9995])
     if logarithmic:
-        edges = np.geomspace(low, max(high, low * 1.001), 50)
+        edges = np.geomspace(low, max(high, low * 1.001), num_bins + 1)
         logarithmic_scale(axes, "x")
     else:
-        edges = np.linspace(low, max(high, low + 1e-9 * (1 + abs(low))), 50)
+        edges = np.linspace(low, max(high, low + 1e-9 * (1 + abs(low))), num_bins + 1)
     for values, total, color, label in zip((real, model), totals, (REAL, MODEL), ("real", "model"), strict=True):
         axes.stairs(np.histogram(values, edges)[0] / total, edges, color=color, label=label, linewidth=1.2)
     axes.set_ylim(0, None)
-    axes.legend(fontsize=7)
+    if legend:
+        axes.legend(fontsize=7)
 
 
-def logarithmic_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+def logarithmic_scale(axes: Axes, which: str, num_ticks: int = 5) -> None:
     """A logarithmic axis whose ticks are plain numbers (the usual ones are mathematics, which is not read here)."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     (axes.set_xscale if which == "x" else axes.set_yscale)("log", nonpositive="mask")
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(numticks=5))
+    axis.set_major_locator(LogLocator(numticks=num_ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

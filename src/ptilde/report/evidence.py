@@ -111,14 +111,25 @@ def bodies(schema: Schema, real: Columns, draws: Columns) -> dict[str, Body]:
 def _body(real: NDArray, drawn: NDArray, totals: tuple[int, int], num_columns: int) -> Body:
     from scipy.stats import ks_2samp
 
-    gap = float(ks_2samp(real, drawn, method="asymp").statistic)
-    by_chance = float(np.sqrt(0.5 * np.log(2 * num_columns / LEVEL) * (1 / len(real) + 1 / len(drawn))))
+    gap, chance = float(ks_2samp(real, drawn, method="asymp").statistic), by_chance(len(real), len(drawn), num_columns)
     limit = np.sort(real)[-NUM_LARGEST]
     expected = np.sum(real > limit) / totals[0]
     if expected == 0:
-        return Body(gap, by_chance, None)
+        return Body(gap, chance, None)
     found = share(int(np.sum(drawn > limit)), totals[1], 1 - LEVEL / num_columns)
-    return Body(gap, by_chance, Bounded(*(float(end / expected) for end in found)))
+    return Body(gap, chance, Bounded(*(float(end / expected) for end in found)))
+
+
+def by_chance(num_real: int, num_drawn: float, num_columns: int = 1) -> float:
+    """What the distribution functions of equal laws stay below in all columns, with 95 %."""
+    return float(np.sqrt(0.5 * np.log(2 * num_columns / LEVEL) * (1 / num_real + 1 / num_drawn)))
+
+
+def furthest_from_even(u: NDArray) -> float:
+    """The largest gap between the distribution function of places and that of even ones."""
+    from scipy.stats import kstest
+
+    return float(kstest(u, "uniform").statistic)
 
 
 def categories(schema: Schema, real: Columns, draws: Columns) -> dict[str, tuple[Any, Estimate, Estimate]]:

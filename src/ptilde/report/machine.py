@@ -14,9 +14,12 @@ from ptilde.report.canvas import legible
 
 if TYPE_CHECKING:
     from ptilde.report.numbers import Verdict
-    from ptilde.report.words import Finding
+    from ptilde.report.phrases import Finding
+    from ptilde.report.regressor import RegressorVerdict
 
 MEASURES = ("comparison", "bodies", "categories", "dependence", "law", "memory", "density")
+REGRESSOR_MEASURES = ("target", "num_outside", "log_density", "atoms", "mean", "unevenness", "coverage", "gain", "crps")
+REGRESSOR_MEASURES += ("importance", "dependence", "history", "fitted")
 
 
 def told(verdict: Verdict) -> dict[str, Any]:
@@ -31,8 +34,20 @@ def told(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def told_of_regressor(verdict: RegressorVerdict) -> dict[str, Any]:
+    """The findings and every measure by its name."""
+    return {
+        "ptilde": ptilde.__version__,
+        "rows": {"test": verdict.num_rows},
+        "findings": [finding._asdict() for finding in verdict.findings],
+        **{name: plain(getattr(verdict, name)) for name in REGRESSOR_MEASURES},
+        "schema": plain(verdict.schema.to_dict()),
+    }
+
+
 def plain(value: Any) -> Any:
     """The value in dicts with words as keys, lists, numbers, words and null."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     if hasattr(value, "_asdict"):
         value = value._asdict()
     elif is_dataclass(value) and not isinstance(value, type):
@@ -41,9 +56,7 @@ def plain(value: Any) -> Any:
         return {_key(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(inner) for inner in value]
-    number: Any = value
-    number = number.item() if hasattr(number, "item") else number
-    return None if isinstance(number, float) and not math.isfinite(number) else number
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _key(key: Any) -> str:
@@ -60,3 +73,13 @@ def list_of(findings: Sequence[Finding]) -> str:
         for question, answer, mark in findings
     ]
     return str(Markup("<ul style='list-style:none'>{}</ul>").format(Markup("").join(items)))
+
+
+def of_model(model: Any) -> str:
+    """An estimator for a notebook: what it is, how it was fitted, what its columns may hold."""
+    text = repr(model)
+    if hasattr(model, "schema_"):
+        text += (
+            f"\nfitted in {model.n_iter_:,} steps and {model.fit_seconds_:.0f} s, seed {model.seed_}\n\n{model.schema_}"
+        )
+    return str(Markup("<pre>{}</pre>").format(legible(text)))

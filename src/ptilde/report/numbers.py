@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from ptilde.diagnostics import Comparison, Estimate, Floored, compare
 from ptilde.report import evidence, machine
+from ptilde.report.phrases import Finding
 from ptilde.report.rows import Columns, atoms_of, halves, joined, opened
-from ptilde.report.words import Finding, findings
+from ptilde.report.slices import Slice, density_slice
+from ptilde.report.words import findings
 from ptilde.tabular.schema import Schema
 
 
@@ -40,6 +42,8 @@ class Agreement:
     mean_gap: float
     within_a_nat: float
     num_rows: int
+    one_pass: NDArray[np.float64]
+    ode: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Verdict:
         train: the real rows that the floors come from: those of the fit where they are known.
         test: the other real rows.
         draws: the drawn or synthetic ones.
+        slice: of a model's density, over the two columns that are most often off their atoms together.
     """
 
     schema: Schema
@@ -94,6 +99,7 @@ class Verdict:
     train: Columns
     test: Columns
     draws: Columns
+    slice: Slice | None = None
 
     @property
     def real(self) -> Columns:
@@ -136,7 +142,7 @@ def measure(model: Model, train: Any, test: Any, draws: Any, *, seed: int = 0, n
         first, second = opened(schema, train, "rows of the fit"), held_out
         memory = evidence.memory(schema, first, second, drawn, seed, unseen=True)
     density = _density(model, test, held_out, drawn, seed, num_ode_rows)
-    return _judged(schema, first, second, drawn, memory, density, seed)
+    return _judged(schema, first, second, drawn, memory, density, seed, density_slice(model, test))
 
 
 def measure_tables(real: Any, synthetic: Any, holdout: Any = None, *, seed: int = 0) -> Verdict:
@@ -167,6 +173,7 @@ def _judged(
     memory: evidence.Memory | None,
     density: Density | None,
     seed: int,
+    found: Slice | None = None,
 ) -> Verdict:
     real = joined(train, test)
     return Verdict(
@@ -181,6 +188,7 @@ def _judged(
         train=train,
         test=test,
         draws=draws,
+        slice=found,
     )
 
 
@@ -208,6 +216,7 @@ def _mean(x: NDArray) -> Estimate:
 
 def _routes(model: Model, test: Any, log_density: NDArray, num_rows: int) -> Agreement:
     some = test[:num_rows]
-    gap = np.abs(np.asarray(model.score_samples(some, method="ode")) - log_density[: len(some)])
-    gap = gap[np.isfinite(gap)]
-    return Agreement(float(np.mean(gap)), float(np.mean(gap <= 1)), len(gap))
+    one_pass, ode = log_density[: len(some)], np.asarray(model.score_samples(some, method="ode"), float)
+    known = np.isfinite(one_pass) & np.isfinite(ode)
+    gap = np.abs(ode - one_pass)[known]
+    return Agreement(float(np.mean(gap)), float(np.mean(gap <= 1)), len(gap), one_pass[known], ode[known])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptilde._validate import DataError
 from ptilde.tabular.frames import open_table
 from ptilde.tabular.kinds import empty
-from ptilde.tabular.schema import Categorical, Schema, SemiContinuous, on_atom
+from ptilde.tabular.schema import Categorical, Kind, Real, Schema, SemiContinuous, on_atom
 
 Columns = dict[str, NDArray]
 MIN_ROWS = 20  # of a table: with fewer nothing can be said, and the classifier has no folds
@@ -31,6 +31,63 @@ def opened(schema: Schema, frame: Any, what: str) -> Columns:
         if empty(values).all():
             raise DataError(f"Column {name!r} of the {what} must hold some value; got only empty cells.")
     return columns
+
+
+class Pair(NamedTuple):
+    """Columns of real rows and of drawn ones, with their kinds."""
+
+    kinds: dict[str, Kind]
+    real: Columns
+    drawn: Columns
+
+    @property
+    def schema(self) -> Schema:
+        """Of these columns alone."""
+        return Schema(self.kinds)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are amounts or counts."""
+        return numeric(self.schema)
+
+
+def paired(real: Any, drawn: Any, schema: Schema | None = None, columns: Sequence[str] | None = None) -> Pair:
+    """Two tables, column by column.
+
+    Args:
+        real: a frame, a 2-D array, or a mapping from column name to 1-D array.
+        drawn: another.
+        schema: what the columns may hold; inferred from `real` if None.
+        columns: which ones; all that the schema models if None.
+
+    Raises:
+        ValueError: if a column is not one that the schema models.
+        DataError: if a table lacks one.
+    """
+    tables = [open_table(_frame(table)) for table in (real, drawn)]
+    schema = Schema.infer(tables[0]) if schema is None else schema
+    names = list(schema.columns) if columns is None else list(columns)
+    unknown = [name for name in names if name not in schema.columns]
+    if unknown or not names:
+        got = repr(unknown[0]) if unknown else "none"
+        raise ValueError(f"`columns` must name modelled columns, {', '.join(map(repr, schema.columns))}; got {got}.")
+    kinds = {name: schema.columns[name] for name in names}
+    kept = [t._replace(columns={name: v for name, v in t.columns.items() if name in kinds}) for t in tables]
+    return Pair(kinds, *(Schema(kinds).check(table) for table in kept))
+
+
+def _frame(table: Any) -> Any:
+    if not isinstance(table, Mapping):
+        return table
+    import pyarrow as pa
+
+    return pa.table(dict(table))
+
+
+def on_log_scale(kind: Kind) -> bool:
+    """Whether a body is looked at on a logarithmic scale: one that cannot fall below zero."""
+    body = getattr(kind, "body", kind)
+    return not isinstance(body, Real) and getattr(body, "low", 0.0) >= 0
 
 
 def halves(columns: Columns, seed: int) -> tuple[Columns, Columns]:

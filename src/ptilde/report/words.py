@@ -1,40 +1,40 @@
 """The verdict in plain words, one line a question, each with whether the answer is good and how to read it.
 
-The words come from the numbers alone, so that the terminal, the page and the JSON say the same. A mark compares what
-lies beyond sampling noise with a margin: up to it is good, up to three times it wants a look, more is poor.
+The words come from the numbers alone, so that the terminal, the page and the JSON say the same.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ptilde.diagnostics import Comparison, Estimate
 from ptilde.report.evidence import TESTED_ROWS, Body, Dependence, Memory, ScoreFit
+from ptilde.report.phrases import (
+    GAP_MARGIN,
+    POOR_P,
+    SHARE_MARGIN,
+    Finding,
+    grade,
+    grade_p,
+    listed,
+    number,
+    percent,
+    plus_minus,
+)
+from ptilde.report.phrases import p_value as spelt_p
+from ptilde.report.phrases import worst as worst_of
 
 if TYPE_CHECKING:
     from ptilde.diagnostics import Floored
     from ptilde.report.numbers import Agreement, Density, Verdict
 
-Mark = Literal["good", "fair", "poor", "none"]
-
 AUC_MARGIN = 0.035  # above the floor of real rows: what the project asks of itself on RAND HIE
-SHARE_MARGIN = 0.015
 CERTIFICATE_MARGIN = 0.06
-GAP_MARGIN = 0.03  # of distribution functions, and of rank correlations
 TAIL_MARGIN = 0.05
 COPY_MARGIN = 0.005
 NEAR_MARGIN = 0.02
-FAIR_P, POOR_P = 0.05, 0.002
-
-
-class Finding(NamedTuple):
-    """One question, its answer in words, and whether it is good."""
-
-    question: str
-    answer: str
-    mark: Mark
 
 
 def findings(verdict: Verdict) -> list[Finding]:
@@ -58,32 +58,22 @@ def findings(verdict: Verdict) -> list[Finding]:
     return told
 
 
-def _grade(excess: float, margin: float) -> Mark:
-    return "good" if excess <= margin else "fair" if excess <= 3 * margin else "poor"
-
-
-def _grade_p(p_value: float) -> Mark:
-    return "good" if p_value >= FAIR_P else "fair" if p_value >= POOR_P else "poor"
-
-
-def _worst(marks: list[Mark]) -> Mark:
-    return max(marks, key=("none", "good", "fair", "poor").index)
-
-
 def _auc(found: Comparison) -> Finding:
     excess = found.auc.value - found.auc_floor.value
-    mark = _grade(excess, AUC_MARGIN)
+    mark = grade(excess, AUC_MARGIN)
     words = {"good": "Hardly better than chance", "fair": "Somewhat", "poor": "Yes, clearly", "none": ""}[mark]
-    numbers = f"AUC {_pm(found.auc)}; real rows among themselves reach {_pm(found.auc_floor)}, and 0.5 is perfect"
+    floor = f"real rows among themselves reach {plus_minus(found.auc_floor)}, and 0.5 is perfect"
+    numbers = f"AUC {plus_minus(found.auc)}; {floor}"
     return Finding("Can a classifier tell drawn rows from held-out ones?", f"{words}: {numbers}.", mark)
 
 
 def _law(law: Floored) -> Finding:
     answer = (
-        f"A kernel test (MMD) of {TESTED_ROWS:,} rows of each at most has p = {_p(law.value.p_value)}; real rows among "
-        f"themselves have p = {_p(law.floor.p_value)}. Under equal laws p is uniform; below {POOR_P:g} it tells"
+        f"A kernel test (MMD) of {TESTED_ROWS:,} rows of each at most has p = {spelt_p(law.value.p_value)}; real rows "
+        f"among themselves have p = {spelt_p(law.floor.p_value)}. Under equal laws p is uniform; below {POOR_P:g} "
+        "it tells"
     )
-    return Finding("Do so many rows tell the two laws apart?", f"{answer}.", _grade_p(law.value.p_value))
+    return Finding("Do so many rows tell the two laws apart?", f"{answer}.", grade_p(law.value.p_value))
 
 
 def _atoms(found: Comparison) -> list[Finding]:
@@ -94,9 +84,9 @@ def _atoms(found: Comparison) -> list[Finding]:
     name, atom, real, model = pairs[int(np.argmax([abs(m.value - r.value) for _, _, r, m in pairs]))]
     answer = (
         f"The largest difference is at {name} = {atom:g}, of {len(pairs)} atom{'s' * (len(pairs) > 1)} looked at: "
-        f"{_percent(real.value)} of real rows and {_percent(model.value)} of drawn ones"
+        f"{percent(real.value)} of real rows and {percent(model.value)} of drawn ones"
     )
-    return [Finding("Is the mass on each atom right?", f"{answer}.", _grade(max(excess), SHARE_MARGIN))]
+    return [Finding("Is the mass on each atom right?", f"{answer}.", grade(max(excess), SHARE_MARGIN))]
 
 
 def _beyond(real: Estimate, model: Estimate) -> float:
@@ -107,12 +97,12 @@ def _patterns(found: Comparison) -> list[Finding]:
     if found.pattern is None or found.pattern_floor is None or len(found.atoms) < 2:
         return []
     answer = (
-        f"The patterns of atoms are {_pm(found.pattern)} apart in total variation; real rows among themselves are "
-        f"{_pm(found.pattern_floor)} apart"
+        f"The patterns of atoms are {plus_minus(found.pattern)} apart in total variation; real rows among themselves "
+        f"are {plus_minus(found.pattern_floor)} apart"
     )
     excess = max(0.0, found.pattern.value - found.pattern_floor.value - 2 * found.pattern.standard_error)
     return [
-        Finding("Do columns sit on their atoms together as they should?", f"{answer}.", _grade(excess, SHARE_MARGIN))
+        Finding("Do columns sit on their atoms together as they should?", f"{answer}.", grade(excess, SHARE_MARGIN))
     ]
 
 
@@ -121,11 +111,11 @@ def _categories(found: dict) -> list[Finding]:
         return []
     name, (value, real, drawn) = max(found.items(), key=lambda item: abs(item[1][2].value - item[1][1].value))
     answer = (
-        f"The largest difference is at {name} = {value}, {_percent(real.value)} of real rows and "
-        f"{_percent(drawn.value)} of drawn ones"
+        f"The largest difference is at {name} = {value}, {percent(real.value)} of real rows and "
+        f"{percent(drawn.value)} of drawn ones"
     )
     excess = max(_beyond(real, drawn) for _, real, drawn in found.values())
-    return [Finding("Is the share of each category right?", f"{answer}.", _grade(excess, SHARE_MARGIN))]
+    return [Finding("Is the share of each category right?", f"{answer}.", grade(excess, SHARE_MARGIN))]
 
 
 def _bodies(found: dict[str, Body]) -> list[Finding]:
@@ -137,15 +127,15 @@ def _bodies(found: dict[str, Body]) -> list[Finding]:
         f"The distribution functions off the atoms are furthest apart in {name}, by {worst.gap:.3f}; equal laws stay "
         f"below {worst.by_chance:.3f}, and 1 is the worst"
     )
-    mark = _grade(worst.gap - worst.by_chance, GAP_MARGIN)
+    mark = grade(worst.gap - worst.by_chance, GAP_MARGIN)
     return [Finding("Is the body of each column right?", f"{answer}.", mark)]
 
 
 def _tails(found: Comparison, bodies: dict[str, Body]) -> list[Finding]:
     ratio, said, marks = found.row_sum, [], []
     if ratio is not None and np.isfinite(ratio.value):
-        said.append(f"The 99 % quantile of a row's sum is {_pm(ratio)} times that of real rows.")
-        marks.append(_grade(max(0.0, abs(ratio.value - 1) - 2 * ratio.standard_error), TAIL_MARGIN))
+        said.append(f"The 99 % quantile of a row's sum is {plus_minus(ratio)} times that of real rows.")
+        marks.append(grade(max(0.0, abs(ratio.value - 1) - 2 * ratio.standard_error), TAIL_MARGIN))
     reaches = {name: body.reach for name, body in bodies.items() if body.reach is not None}
     if reaches:
         name = max(reaches, key=lambda n: _off_by(reaches[n].low, reaches[n].high))
@@ -156,7 +146,7 @@ def _tails(found: Comparison, bodies: dict[str, Body]) -> list[Finding]:
         )
         off_by = _off_by(reach.low, reach.high)
         marks.append("good" if off_by <= 1.5 else "fair" if off_by <= 2 else "poor")
-    return [Finding("Are the tails right?", " ".join(said), _worst(marks))] if said else []
+    return [Finding("Are the tails right?", " ".join(said), worst_of(marks))] if said else []
 
 
 def _off_by(low: float, high: float) -> float:
@@ -168,10 +158,10 @@ def _dependence(found: Dependence | None) -> list[Finding]:
     if found is None:
         return []
     answer = (
-        f"Rank correlations differ most for {found.first} and {found.second}: {_number(found.real)} in real rows, "
-        f"{_number(found.drawn)} in drawn ones, with a standard error of {found.standard_error:.3f}"
+        f"Rank correlations differ most for {found.first} and {found.second}: {number(found.real)} in real rows, "
+        f"{number(found.drawn)} in drawn ones, with a standard error of {found.standard_error:.3f}"
     )
-    mark = _grade(found.beyond_chance, GAP_MARGIN)
+    mark = grade(found.beyond_chance, GAP_MARGIN)
     return [Finding("Do columns hang together as they should?", f"{answer}.", mark)]
 
 
@@ -182,41 +172,41 @@ def _memory(found: Memory | None) -> Finding:
     if found.copies:
         copies, floor = found.copies.value, found.copies.floor
         said.append(
-            f"{_percent(copies.value)} of drawn rows with an amount are exact copies; of other real rows "
-            f"{_percent(floor.value)} are."
+            f"{percent(copies.value)} of drawn rows with an amount are exact copies; of other real rows "
+            f"{percent(floor.value)} are."
         )
-        marks.append(_grade(max(0.0, copies.low - floor.high), COPY_MARGIN))
+        marks.append(grade(max(0.0, copies.low - floor.high), COPY_MARGIN))
     if found.closest:
         near = found.closest.nearer_to_train
         said.append(
-            f"The nearest real row is one of those rather than an unseen one for {_pm(near)} of the drawn rows, and "
-            "0.5 is expected of a law that knows no single row."
+            f"The nearest real row is one of those rather than an unseen one for {plus_minus(near)} of the drawn rows, "
+            "and 0.5 is expected of a law that knows no single row."
         )
-        marks.append(_grade(max(0.0, near.value - 0.5 - 2 * near.standard_error), NEAR_MARGIN))
+        marks.append(grade(max(0.0, near.value - 0.5 - 2 * near.standard_error), NEAR_MARGIN))
     else:
         said.append("Whether drawn rows lie nearer to them than to unseen ones cannot be said without unseen ones.")
-    return Finding(question, " ".join(said), _worst(marks) if marks else "none")
+    return Finding(question, " ".join(said), worst_of(marks) if marks else "none")
 
 
 def _score(found: ScoreFit) -> Finding:
     question = "Do held-out rows have the model's score?"
-    left = f" Not looked at, for they are recorded in steps: {_listed(found.on_grid)}." if found.on_grid else ""
+    left = f" Not looked at, for they are recorded in steps: {listed(found.on_grid)}." if found.on_grid else ""
     test = found.test
     if test is None or test.bodies is None:
         why = "too few rows share a state" if found.columns else "no column holds amounts free of steps"
         return Finding(question, f"Not tested: {why}.{left}", "none")
-    by = f"{_p(test.bodies.p_value)} for the amounts"
+    by = f"{spelt_p(test.bodies.p_value)} for the amounts"
     if test.states:
-        by += f" and {_p(test.states.p_value)} for the atoms"
+        by += f" and {spelt_p(test.states.p_value)} for the atoms"
     answer = (
-        f"A Stein test on {test.num_rows:,} rows of {_listed(found.columns)} has p = {_p(test.p_value)} ({by}). "
+        f"A Stein test on {test.num_rows:,} rows of {listed(found.columns)} has p = {spelt_p(test.p_value)} ({by}). "
         f"If the model is right p is uniform; below {POOR_P:g} it is wrong by more than so many rows hide.{left}"
     )
-    return Finding(question, answer, _grade_p(test.p_value))
+    return Finding(question, answer, grade_p(test.p_value))
 
 
 def _density(density: Density) -> Finding:
-    answer = f"{_pm(density.log_density)} nats a row on average over {density.num_rows} rows"
+    answer = f"{plus_minus(density.log_density)} nats a row on average over {density.num_rows} rows"
     if density.num_outside:
         answer += f", {density.num_outside} of which lie outside the model's support and are not in the average"
     return Finding(
@@ -226,33 +216,13 @@ def _density(density: Density) -> Finding:
 
 def _certificate(log_z: Estimate) -> Finding:
     excess = max(0.0, abs(log_z.value) - 2 * log_z.standard_error)
-    answer = f"Its total mass is estimated as exp({_pm(log_z)}), and 0 in the exponent is perfect"
-    return Finding("Is the density normalised?", f"{answer}.", _grade(excess, CERTIFICATE_MARGIN))
+    answer = f"Its total mass is estimated as exp({plus_minus(log_z)}), and 0 in the exponent is perfect"
+    return Finding("Is the density normalised?", f"{answer}.", grade(excess, CERTIFICATE_MARGIN))
 
 
 def _agreement(found: Agreement) -> Finding:
     answer = (
         f"The mean difference is {found.mean_gap:.3f} nats over {found.num_rows} rows, "
-        f"{_percent(found.within_a_nat)} of which agree to a nat"
+        f"{percent(found.within_a_nat)} of which agree to a nat"
     )
-    return Finding("Do the two routes to the density agree?", f"{answer}.", _grade(found.mean_gap, CERTIFICATE_MARGIN))
-
-
-def _pm(estimate: Estimate) -> str:
-    return f"{_number(estimate.value)} ± {estimate.standard_error:.3f}"
-
-
-def _number(x: float) -> str:
-    return f"{round(x, 3) + 0.0:.3f}"  # + 0.0 makes of -0.000 a 0.000
-
-
-def _p(p_value: float) -> str:
-    return f"{p_value:.3f}" if p_value >= 0.01 else f"{p_value:.1g}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:4])} and {len(names) - 4} more"
+    return Finding("Do the two routes to the density agree?", f"{answer}.", grade(found.mean_gap, CERTIFICATE_MARGIN))

@@ -1,5 +1,6 @@
 """Draws of several chains, with what says how far to trust them."""
 
+import html
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -119,6 +120,9 @@ class Chains:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
     def to_frame(self) -> Any:
         """Draws as a frame with columns chain, draw and those of x: pandas, or pyarrow where that is not installed."""

@@ -1,4 +1,4 @@
-"""Pictures of what explains a `ScoreRegressor`: axes in, axes out; those of a new figure if none are given."""
+"""What explains a `ScoreRegressor`, and whether its probabilities and means come true."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptilde.report.canvas import MODEL, REAL, shown
+from ptilde.report.canvas import FAINT, INK, MODEL, REAL, one, plainly, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 def plot_importance(found: Importance, axes: Axes | None = None, most: int = 20) -> Axes:
     """By how many nats each covariate's shuffling lowers the log density, with two standard errors."""
-    axes = _axes(axes)
+    axes = one(axes)
     place = np.arange(min(most, len(found.names)))
     error = 2 * np.nan_to_num(found.standard_error[place])
-    axes.barh(place, found.drop[place], xerr=error, color=MODEL, error_kw={"linewidth": 0.8})
+    axes.barh(place, found.drop[place], xerr=error, color=MODEL, error_kw={"linewidth": 0.8, "ecolor": INK})
     axes.set_yticks(place, [shown(found.names[i]) for i in place])
     axes.invert_yaxis()
     axes.set_xlabel("nats lost when shuffled")
+    plainly(axes)
     return axes
 
 
@@ -37,7 +38,7 @@ def plot_partial_dependence(found: Dependence, axes: Axes | None = None, what: s
     Raises:
         ValueError: if there is no such atom.
     """
-    axes = _axes(axes)
+    axes = one(axes)
     named = {"mean": (found.mean, "mean"), "quantile": (found.quantile, f"{found.level:.10g} quantile")}
     named |= {atom: (share, f"P(= {atom:.10g})") for atom, share in found.atoms.items()}
     if what not in named:
@@ -51,15 +52,17 @@ def plot_partial_dependence(found: Dependence, axes: Axes | None = None, what: s
         axes.set_yticks(np.arange(len(values)), words)
         axes.set_xlabel(label)
         axes.set_ylabel(shown(found.name))
+        plainly(axes)
         return axes
     axes.set_xlabel(shown(found.name))
     axes.set_ylabel(label)
+    plainly(axes)
     return axes
 
 
 def plot_calibration(found: Calibration, axes: Axes | None = None) -> Axes:
     """Predicted and observed means of each bin, the latter with two standard errors: the lift chart."""
-    axes = _axes(axes)
+    axes = one(axes)
     place = np.arange(1, len(found.predicted) + 1)
     axes.errorbar(place, found.observed, 2 * found.standard_error, fmt="o", color=REAL, capsize=2, label="observed")
     axes.plot(place, found.predicted, color=MODEL, label="predicted")
@@ -68,12 +71,22 @@ def plot_calibration(found: Calibration, axes: Axes | None = None) -> Axes:
     axes.set_ylabel("mean")
     axes.set_ylim(0 if found.predicted.min() >= 0 else None, None)
     axes.legend()
+    plainly(axes)
     return axes
 
 
-def _axes(axes: Axes | None) -> Axes:
-    if axes is not None:
-        return axes
-    from matplotlib import pyplot
+def plot_reliability(found: Calibration, axes: Axes | None = None) -> Axes:
+    """Observed shares of an atom against predicted probabilities, bin by bin, with two standard errors.
 
-    return pyplot.subplots(layout="constrained")[1]
+    Args:
+        found: bins of the probability of the atom, such as `RegressorVerdict.atoms[0.0].bins`.
+        axes: to draw on.
+    """
+    axes = one(axes)
+    low, high = min(found.predicted.min(), found.observed.min()), max(found.predicted.max(), found.observed.max())
+    axes.plot([low, high], [low, high], color=FAINT, linewidth=0.8)
+    axes.errorbar(found.predicted, found.observed, 2 * found.standard_error, fmt="o", color=REAL, capsize=2)
+    axes.set_xlabel("predicted probability")
+    axes.set_ylabel("observed share")
+    plainly(axes)
+    return axes
