@@ -42,6 +42,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": "plot_",
     "plot_gallery": run_code,
+    "parallel": 2,
     "abort_on_example_error": True,
     "image_scrapers": (gallery.scraper,),
     "reset_argv": gallery.Argument(),

@@ -32,6 +32,7 @@ def marks(path):
     return {found["question"]: found["mark"] for found in _json.loads(path.read_text())["findings"]}
 
 
+@pytest.mark.slow
 def test_a_faithful_table_gets_no_red_and_one_of_lone_columns_does(folder, capsys):
     for name in ("good", "apart"):
         command = ["compare", "real.csv", f"{name}.csv", "--holdout", "unseen.csv", "--json", f"{name}.json"]
@@ -51,6 +52,7 @@ def test_the_synthetic_rows_may_be_the_real_ones_and_that_is_red(folder):
     assert marks(folder / "c.json")[MEMORY] == "poor"
 
 
+@pytest.mark.slow
 def test_a_report_of_a_model_is_that_of_python(folder, fitted_path, fitted_model, fitted_table):
     command = ["report", str(fitted_path), "--test", "unseen.csv", "--train", "real.csv", "--seed", "3"]
     assert run([*command, "-o", "r.html", "--json", "r.json"]) == 0
@@ -117,6 +119,7 @@ def claims_folder(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_a_report_of_a_regressor_is_not_red_and_that_of_python_with_shuffled_covariates_is(claims_folder):
     command = ["report", "claims.ptilde", "--test", "claims.csv", "--exposure", "years", "--seed", "3"]
     assert run([*command, "-o", "r.html", "--json", "r.json"]) == 0

@@ -52,12 +52,14 @@ def marks(found):
     return {finding.question: finding.mark for finding in found.findings}
 
 
+@pytest.mark.slow
 def test_a_synthetic_table_that_knows_no_atoms_is_red_and_one_that_knows_them_is_not():
     found = marks(measure_tables(claims(1), without_atoms(claims(1), 3), claims(2)))
     assert {question for question, mark in found.items() if mark == "poor"} >= {CLASSIFIER, ATOMS, TOGETHER, LAW}
     assert "poor" not in marks(measure_tables(claims(1), claims(3), claims(2))).values()
 
 
+@pytest.mark.slow
 def test_a_model_whose_schema_leaves_the_atoms_out_is_red_though_nobody_asks_for_them():
     wrong, right = Schema({"a": Real(), "b": Real()}), Schema(dict.fromkeys("ab", SemiContinuous((0.0,), Positive())))
     found = marks(measure(Model(wrong), claims(1), claims(2), without_atoms(claims(1), 3)))
