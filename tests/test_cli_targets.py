@@ -1,12 +1,14 @@
 """`ptilde fit --target` and `ptilde predict` do what `ScoreRegressor` does, and refuse what they cannot do."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import ptilde
+from ptilde.cli import work
 from ptilde.cli.errors import run
 
 ROWS = 600
@@ -70,3 +72,8 @@ def test_what_cannot_be_done_is_refused_in_a_line(command, message, folder, monk
     out, err = capsys.readouterr()
     assert message in err and "Traceback" not in err and out == ""
     assert sorted(folder.iterdir()) == before
+
+
+def test_a_model_of_an_array_is_told_its_covariates_by_the_names_that_columns_of_arrays_have():
+    assert work.covariates_of(SimpleNamespace(n_features_in_=2)) == ["x0", "x1"]
+    assert work.covariates_of(SimpleNamespace(n_features_in_=2, feature_names_in_=np.array(["b", "a"]))) == ["b", "a"]

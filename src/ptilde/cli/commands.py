@@ -131,7 +131,7 @@ def predict(
     from ptilde.tabular.reader import read_table, write_table
 
     fitted, frame = work.load_model(model, "ScoreRegressor"), read_table(table)
-    X = work.columns_of(frame, [str(name) for name in fitted.feature_names_in_], "TABLE")
+    X = work.columns_of(frame, work.covariates_of(fitted), "TABLE")
     observed = None if exposure is None else work.numbers_of(frame, exposure, "--exposure")
     found = work.predictions(fitted, X, observed, levels)
     if output is None:

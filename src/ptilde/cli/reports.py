@@ -47,9 +47,8 @@ def _of_target(fitted: Any, test: Path, exposure: str | None, seed: int) -> Any:
     from ptilde.report import measure_regressor
 
     frame = _read(test)
-    covariates = getattr(fitted, "feature_names_in_", [f"x{j}" for j in range(fitted.n_features_in_)])
     try:
-        X = work.columns_of(frame, [str(name) for name in covariates], "--test")
+        X = work.columns_of(frame, work.covariates_of(fitted), "--test")
         y = work.numbers_of(frame, next(iter(fitted.schema_.columns)), "--test")
         observed = None if exposure is None else work.numbers_of(frame, exposure, "--exposure")
     except DataError as error:

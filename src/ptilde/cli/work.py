@@ -79,6 +79,12 @@ def load_model(path: Path, kind: str = "ScoreDensity") -> Any:
     return model
 
 
+def covariates_of(regressor: Any) -> list[str]:
+    """Their names; of a fit to an array those that its columns would have."""
+    names = getattr(regressor, "feature_names_in_", [f"x{j}" for j in range(regressor.n_features_in_)])
+    return [str(name) for name in names]
+
+
 def columns_of(frame: Any, names: list[str], option: str) -> Any:
     """Some columns of a table that was read."""
     absent = [name for name in names if name not in frame.column_names]
