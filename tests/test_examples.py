@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+TABLES = "Gaussian copula", "ScoreDensity"
 NUMBER = r"(-?[\d.,]+)"
 pytestmark = pytest.mark.slow
 
@@ -189,3 +190,10 @@ def test_rain_is_forecast_better_than_by_the_raw_ensemble(tmp_path):
         assert float(scores["ptilde"]) < 0.9 * float(scores["raw ensemble"]) < float(scores["climate"])
     assert float(re.search(rf"p-value {NUMBER}", text)[1]) > 0.001
     assert 0.88 < float(re.search(rf"interval holds {NUMBER}", text)[1]) < 0.99
+
+
+def test_a_table_without_zeros_is_red_and_one_that_has_them_is_not(tmp_path):
+    text = printed("plot_verdict", tmp_path)
+    copula, density = (re.search(rf"^{name}: (\d+) good, (\d+) fair, (\d+) poor", text, re.M) for name in TABLES)
+    assert int(copula[3]) >= 4 and int(density[3]) == 0 and int(density[1]) >= 6
+    assert re.search(r"\[poor\] Is the mass on each atom right\?", text[: density.start()])
