@@ -89,8 +89,12 @@ def test_it_comes_back_from_its_config_and_arrays(indexed):
     np.testing.assert_array_equal(again.encode(table), indexed.encode(table))
 
 
-def test_there_is_none_of_one_covariate_or_no_amount(plain):
-    table, (z, active), weight = frame(), amounts(frame()), np.ones(ROWS)
-    one = Covariates.fit(open_table(table[["age"]]), weight)
-    assert one.indexed(open_table(table[["age"]]), z, active, weight) is one
-    assert plain.indexed(open_table(table), z[:, :0], active[:, :0], weight) is plain
+def test_there_is_something_to_sum_up_if_two_columns_vary(plain):
+    table = frame()
+    assert plain.several(open_table(table)) and not plain.several(open_table(table.assign(age=1.0, size=np.nan)))
+
+
+def test_an_amount_that_no_row_has_gets_a_flat_index(plain):
+    (z, active), weight = amounts(frame()), np.ones(ROWS)
+    index = plain.indexed(open_table(frame()), z, active * [True, False], weight).index
+    assert index.effects[0].any() and not index.effects[1].any() and (np.diff(index.knots) > 0).all()

@@ -116,7 +116,8 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         beside = self._with_exposure(table, exposure, reset=True)
         active = Layout.of(self._encoder).active_rows(order.state)
         plain = Covariates.fit(beside, weight)
-        self._covariates = plain.indexed(beside, order.z, active, weight)
+        several = order.z.shape[1] > 0 and plain.several(beside)
+        self._covariates = plain.indexed(beside, order.z, active, weight) if several else plain
         layout = Layout.of(self._encoder, self._covariates.basis)
         tell = together(self.callback, Printer() if self.verbose else None)
         fold = folds(order.state, order.z, self._rng("folds"))
@@ -126,7 +127,8 @@ class ScoreRegressor(RegressorMixin, AbstractPredictions):
         for k in range(self.n_estimators):
             held_out = fold == k % num_folds
             # The index that held-out rows are judged with has not seen them.
-            given = plain.indexed(beside, order.z, active, weight * ~held_out).encode(beside)
+            judged = plain.indexed(beside, order.z, active, weight * ~held_out) if several else plain
+            given = judged.encode(beside)
             rows = training_rows(self._encoder, columns, weight, rng, held_out, given)
             left = None if self.time_budget is None else self.time_budget - (time.monotonic() - began)
             seconds = None if left is None else max(left, 1.0) / (self.n_estimators - k)

@@ -128,13 +128,15 @@ class Covariates:
         return Basis(segments + indices, tuple(len(v) + 1 for v in self.levels.values()), len(indices))
 
     def indexed(self, table: Table, z: NDArray[Any], active: NDArray[np.bool_], weight: NDArray[Any]) -> "Covariates":
-        """These with the index of amounts z (n, k), by rows of weight above 0, if there are two columns to sum up."""
-        if len(self.names) < 2 or not z.shape[1]:
-            return self
+        """These with the index of amounts z (n, k), by rows of weight above 0."""
         some = np.flatnonzero(weight > 0)
         some = some[np.linspace(0, len(some) - 1, min(len(some), MOST_ROWS)).astype(int)]
         features = jax.vmap(self.basis)(jnp.asarray(self.encode(table)[some]))
         return replace(self, index=Index.fit(np.asarray(features), z[some], active[some], weight[some]))
+
+    def several(self, table: Table) -> bool:
+        """Whether two columns vary, so that there is something to sum up."""
+        return sum(len(np.unique(column)) > 1 for column in self.encode(table).T) > 1
 
     @property
     def names(self) -> list[str]:

@@ -49,6 +49,9 @@ def ridge(features: Any, z: Any, active: Any, weight: Any) -> NDArray[np.float64
     rows = []
     for j in range(z.shape[1]):
         on = active[:, j]
+        if not on.any():
+            rows.append(np.zeros(1 + features.shape[1]))
+            continue
         found = RidgeCV(_PENALTIES).fit(features[on], z[on, j], weight[on])
         rows.append(np.append(float(found.intercept_), np.asarray(found.coef_)))
     return np.array(rows).reshape(z.shape[1], 1 + features.shape[1])
