@@ -16,6 +16,7 @@ import small_fit
 import ptilde
 from ptilde import DataError, ModelFileError
 from ptilde.checkpoint import Checkpoint, digest
+from ptilde.fit import descent
 
 STEPS = 200  # of each descent: two chunks
 small_schema = ptilde.Schema({"claim": ptilde.SemiContinuous((0.0,))})
@@ -159,6 +160,18 @@ def test_a_spoilt_file_and_one_of_another_kind_are_refused(fitted_path, tmp_path
         path.write_bytes(spoilt)
         with pytest.raises(ModelFileError, match="Or delete it, to begin the fit anew"):
             density().fit(small_table(), checkpoint=path)
+
+
+def test_a_file_of_other_networks_is_refused_and_one_of_nothing_is_not_written(tmp_path):
+    path = tmp_path / "c"
+    Checkpoint(path).write()
+    assert not path.exists()  # no descent has begun
+    with pytest.raises(Killed):
+        density().fit(small_table(), checkpoint=Mortal(path, 1))
+    wrong = Checkpoint(path)
+    start = descent.Position(None, {"w": np.zeros(3, np.float32)}, (), (), 0, 0, 1, 0, 0.0, ([], [], [], []))
+    with pytest.raises(ModelFileError, match=r"does not fit the networks of this fit.*Delete it to begin anew"):
+        wrong.begun(start)
 
 
 def test_where_it_cannot_be_written_the_fit_goes_on_with_a_warning(undisturbed, tmp_path):

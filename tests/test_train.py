@@ -9,9 +9,10 @@ from scipy.stats import norm
 
 from ptilde import train as training
 from ptilde.fit import Trajectory, descend
+from ptilde.plan import SCORES_SHARE, SHARP_SHARE, SMOOTH_SHARE, STATES_SHARE, Plan
 from ptilde.strata import Layout
 from ptilde.tabular.covariates import Basis
-from ptilde.train import Encoded, Plan, held_out_rows, train
+from ptilde.train import Encoded, held_out_rows, train
 
 BOTH_ALWAYS = Layout((2,), (None, None))
 
@@ -145,10 +146,10 @@ def test_each_descent_gets_its_share_of_the_time_and_the_last_all_that_is_left(m
     told = fake(monkeypatch)
     train(BOTH_ALWAYS, bent(100, 0.0)[0], "auto", 60.0, jr.key(0))
     assert told == [
-        ("states", 60 * training.STATES_SHARE),
-        ("scores", 60 * training.SCORES_SHARE),
-        ("map", 60 * training.SMOOTH_SHARE),
-        ("sharper map", 60 * training.SHARP_SHARE),
+        ("states", 60 * STATES_SHARE),
+        ("scores", 60 * SCORES_SHARE),
+        ("map", 60 * SMOOTH_SHARE),
+        ("sharper map", 60 * SHARP_SHARE),
         ("scores behind the map", 60),
     ]
     assert max(seconds for _, seconds in told[:-1]) < 60

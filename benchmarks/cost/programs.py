@@ -28,12 +28,13 @@ from ptilde.fit import descent as fit
 from ptilde.joint import JointDensity
 from ptilde.losses import Dual
 from ptilde.models import NoiseConditionalDensity, TriangularMap
+from ptilde.plan import Plan
 from ptilde.strata import Layout
 from ptilde.tabular.encoder import Encoder
 from ptilde.tabular.frames import open_table
 from ptilde.tabular.schema import Schema
 from ptilde.tabular.states import StateDensity
-from ptilde.train import Encoded, Plan, held_out_rows
+from ptilde.train import Encoded, held_out_rows
 
 KEY = jr.key(0)
 GRADIENT = 3  # evaluations that a gradient counts as

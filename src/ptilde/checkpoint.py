@@ -76,7 +76,13 @@ class Checkpoint:
         at = start
         if self._config and number < len(self._config["descents"]):
             raw = [self._arrays[f"{name}.{number}"] for name in _PARTS]
-            at = _position(self._config["descents"][number], raw[0], raw[1], start, self.path)
+            try:
+                at = _position(self._config["descents"][number], raw[0], raw[1], start)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ModelFileError(
+                    f"checkpoint {self.path!r} does not fit the networks of this fit ({error}). Delete it to begin "
+                    "anew."
+                ) from error
         self._positions.append(at)
         return at
 
@@ -89,8 +95,8 @@ class Checkpoint:
     def write(self) -> None:
         """Write the file; where that fails there is a warning, and the fit goes on."""
         self._written = time.monotonic()
-        if self._config and len(self._positions) < len(self._config["descents"]):
-            return  # on the way back to where it was left: the file knows more
+        if len(self._positions) < (len(self._config["descents"]) if self._config else 1):
+            return  # nothing has begun, or on the way back to where it was left: the file knows more
         bytes_of = [_bytes(position) for position in self._positions]
         descents = [
             _numbers(p) | {"sizes": [a.size for a in b]} for p, b in zip(self._positions, bytes_of, strict=True)
@@ -168,15 +174,13 @@ def _numbers(position: Position) -> dict[str, Any]:
     }
 
 
-def _position(
-    told: dict[str, Any], raw: NDArray[np.uint8], seen: NDArray[np.uint8], start: Position, path: str
-) -> Position:
+def _position(told: dict[str, Any], raw: NDArray[np.uint8], seen: NDArray[np.uint8], start: Position) -> Position:
     """The position that was kept, in the shapes of one at the start."""
     like = start._replace(walk=None) if told["over"] else start
     shapes = [(leaf.shape, np.dtype(leaf.dtype)) for leaf in _leaves(like)]
     ends = np.cumsum([int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes])
     if raw.size != (ends[-1] if len(ends) else 0):
-        raise ModelFileError(f"checkpoint {path!r} is of other networks than this fit has. Delete it to begin anew.")
+        raise ValueError(f"{raw.size:,} bytes of weights")
     parts = np.split(raw, ends[:-1])
     arrays = [jnp.asarray(p.view(dtype).reshape(shape)) for p, (shape, dtype) in zip(parts, shapes, strict=True)]
     walk, best = jax.tree.unflatten(jax.tree.structure((like.walk, like.best)), arrays)

@@ -49,7 +49,6 @@ _MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "num_intervals": 5
 _MOST |= {
     "members": 1_000,
     "segments": NUM_SEGMENTS + 1,
-    "indices": 1000,
     "tokens": 4_000_000,
     "columns": 100_000,
     "knots": 4_096,
@@ -183,7 +182,7 @@ def _covariate_shapes(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...]
         if len(levels) >= MOST_LEVELS or not all(v is None or isinstance(v, str | bool | int | float) for v in levels):
             raise ValueError("the levels of a covariate are others")
     sizes = [_whole("segments", number, 1) for _, number in config["numeric"]]
-    if (num_indices := _whole("indices", config["indices"], 0)) not in (0, num_bodies):
+    if (num_indices := _whole("columns", config["indices"], 0)) not in (0, num_bodies):
         raise ValueError("there is an index for each amount, or none")
     own = Basis(tuple(size - 1 for size in sizes), tuple(len(levels) + 1 for _, levels in config["levels"]))
     sizes += [NUM_SEGMENTS + 1] * num_indices

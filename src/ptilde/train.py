@@ -5,7 +5,7 @@ are, and as a triangular map leaves them that maximum likelihood has brought nea
 sharp, where columns nearly determine each other; it is smooth at first and then sees more, and held-out rows say,
 column by column, when it begins to follow single rows. They decide between the laws, too.
 
-The sizes are chosen from the data by the rules of `Plan.of`; a person gives steps or seconds instead.
+Sizes come from the rules of `Plan.of`; a person gives steps or seconds instead.
 """
 
 import time
@@ -27,6 +27,16 @@ from ptilde.fit import Denoise, Descent, Event, Keeper, Likelihood, Trajectory, 
 from ptilde.joint import JointDensity
 from ptilde.losses import Dual
 from ptilde.models import NoiseConditionalDensity, TriangularMap
+from ptilde.plan import (
+    SCORES_SHARE,
+    SHARP_SHARE,
+    SMOOTH_SHARE,
+    STATES_SHARE,
+    STATES_WEIGHT_DECAY,
+    SURE_ROWS,
+    WEIGHT_DECAY,
+    Plan,
+)
 from ptilde.strata import Gaussian, Layout
 from ptilde.tabular.states import StateDensity
 
@@ -38,57 +48,11 @@ LEVEL_WEIGHT = 2.0
 NOISE, NOISE_MAPPED = (0.03, 8.0), (0.1, 2.5)
 LEAST_SIGMA = 0.003
 CALIBRATION_DRAWS = 50_000
-STEP_SIZE, SHARP_STEP_SIZE = 2e-3, 5e-3
-WEIGHT_DECAY, STATES_WEIGHT_DECAY = 0.1, 1.0  # the latter where rows are too few for the law of the states
 # Of the sines and cosines that a map sees columns through: at first, which is all that few rows are worth, and at last.
 NUM_FREQUENCIES = (1, 4)
-# Steps. Where a map can only follow single rows, the best one lies early: a slow start lets it be found.
-MAP_WARM_UP = 1000
-# Rows from which on a map that sees covariates may learn as fast as one that does not, and from all of them at once.
-SURE_ROWS = 50_000
-# Of the seconds that are left, what each descent may take; the last takes the rest.
-STATES_SHARE, SCORES_SHARE, SMOOTH_SHARE, SHARP_SHARE = 0.25, 0.15, 0.15, 0.7
 HELD_OUT_SHARE = 0.1
 FEW_ROWS, FEWEST_ROWS = 100, 20  # below the first nothing is held out; beside covariates a third, below the second
 ROWS_PER_PAIR = 10  # of tokens, from which on a law of states is learnt without holding rows out
-
-
-class Plan(NamedTuple):
-    """Sizes of the networks, and the descents: of states, scores, the map smooth and then sharp, scores behind it."""
-
-    width: int
-    depth: int
-    map_width: int
-    states: Descent
-    scores: Descent
-    smooth: Descent
-    sharp: Descent
-    behind: Descent
-
-    @classmethod
-    def of(cls, num_rows: int, num_columns: int, max_iter: int | str, covariates: bool = False) -> "Plan":
-        """The plan for rows × columns, with the steps that are asked for or, if "auto", that the rows are worth."""
-        width = 64 if num_columns <= 6 else 96 if num_columns <= 16 else 128
-
-        def steps(a_row: float, most: int) -> int:
-            return int(np.clip(a_row * num_rows, 500, most) // 100 * 100 if max_iter == "auto" else max_iter)
-
-        smooth = Descent(512, steps(10, 1000), STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.5)
-        if covariates:  # that tell rows apart: few rows are soon followed one by one
-            step_size = STEP_SIZE * float(np.clip(num_rows / SURE_ROWS, 0.1, 1))
-            num_steps = steps(max(0.25, 1500 / max(num_rows, 1)), 4000)
-            smooth = Descent(512, num_steps, step_size, 1.0, MAP_WARM_UP, patience=0.3)
-        return cls(
-            width,
-            2,
-            64 if num_columns <= 32 else 32,
-            states=Descent(512, steps(10, 4000), STEP_SIZE, WEIGHT_DECAY),
-            # Normalisation settles as the step size falls to zero: scores are learnt to the end.
-            scores=Descent(512, steps(0.2, 4000), STEP_SIZE, WEIGHT_DECAY, patience=1.0),
-            smooth=smooth,
-            sharp=Descent(512, steps(10, 4000), SHARP_STEP_SIZE, WEIGHT_DECAY, MAP_WARM_UP, patience=0.15),
-            behind=Descent(512, steps(0.1, 2000), STEP_SIZE, WEIGHT_DECAY, patience=1.0),
-        )
 
 
 class Encoded(NamedTuple):

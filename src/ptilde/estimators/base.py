@@ -52,8 +52,8 @@ class AbstractScoreEstimator(BaseEstimator):
 
     def _set_seed(self, kept: Checkpoint | None) -> None:
         """The seed of this fit; where none is given, that of the fit that is gone on with."""
-        goes_on = self.random_state is None and kept is not None and kept.seed is not None
-        self.seed_ = kept.seed if goes_on else seed_of(self.random_state)  # type: ignore[union-attr]
+        seed = None if kept is None or self.random_state is not None else kept.seed
+        self.seed_ = seed_of(self.random_state) if seed is None else seed
 
     def _bind(self, kept: Checkpoint | None, table: Table, *beside: Any, **settings: Any) -> None:
         """Tell a checkpoint what this fit is given."""

@@ -20,6 +20,8 @@ from ptilde.report.phrases import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ptilde.report.regressor import Binned, RegressorVerdict
 
 MEAN_MARGIN, LIFT_MARGIN = 0.05, 0.1  # of a mean, in all and in a bin
@@ -62,7 +64,7 @@ def _grade_order(found: Binned) -> int:
     return ("none", "good", "fair", "poor").index(_grade_shares(found))
 
 
-def _by_bin(found: Binned, of: str, spelt) -> str:  # noqa: ANN001
+def _by_bin(found: Binned, of: str, spelt: Callable[[float], str]) -> str:
     bins = found.bins
     far = int(np.argmax(np.abs(bins.observed - bins.predicted) / np.maximum(bins.standard_error, 1e-300)))
     return (

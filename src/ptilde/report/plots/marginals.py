@@ -58,6 +58,11 @@ def plot_marginals(
     places = listed(axes, len(pair.kinds))
     for place, (name, kind) in zip(places, pair.kinds.items(), strict=True):
         _marginal(place, kind, pair.real[name], pair.drawn[name])
+    return _named(places, [*pair.kinds])
+
+
+def _named(places: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    for place, name in zip(places, names, strict=True):
         place.set_title(shown(name), fontweight="bold")
     plainly(*places)
     return places
@@ -120,9 +125,7 @@ def plot_quantiles(
     for place, name in zip(places, names, strict=True):
         kind = pair.kinds[name]
         _quantiles(place, _body(kind, pair.real[name]), _body(kind, pair.drawn[name]), on_log_scale(kind))
-        place.set_title(shown(name), fontweight="bold")
-    plainly(*places)
-    return places
+    return _named(places, names)
 
 
 def _quantiles(axes: Axes, real: NDArray, drawn: NDArray, logarithmic: bool) -> None:
