@@ -295,7 +295,7 @@ COMMANDS = {
     ),
     "a folder for a table": (
         "schema .",
-        "'.' must be a CSV or Parquet file; got a directory. Name the file in it.",
+        "The folder '.' must hold Parquet files only; got 't.csv'. Name a file in it, or move the others away.",
     ),
     "a missing model": ("inspect absent.ptilde", "there is no file 'absent.ptilde'. Check the path."),
     "a folder for a model": ("inspect .", "'.' must be a file; got a folder. Name the file in it."),

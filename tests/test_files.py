@@ -63,7 +63,7 @@ with _files.atomic({str(target)!r}) as temporary:
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -9
     (stale,) = tmp_path.iterdir()
-    assert stale.name.startswith(".out.csv.") and stale.name.endswith(".tmp")
+    assert stale.name == f".out.csv.{_files._machine()}.{stale.name.split('.')[-2]}.tmp"
     with _files.atomic(target) as temporary:
         temporary.write_text("whole")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.csv"]
@@ -73,8 +73,10 @@ with _files.atomic({str(target)!r}) as temporary:
 def test_only_stale_files_of_the_same_target_are_swept(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    kept = [f".other.csv.{dead.pid}.tmp", f".out.csv.{os.getppid()}.tmp", ".out.csv.abc.tmp", "out.csv.1.tmp"]
-    for name in [*kept, f".out.csv.{dead.pid}.tmp"]:
+    here = _files._machine()
+    kept = [f".other.csv.{here}.{dead.pid}.tmp", f".out.csv.{here}.{os.getppid()}.tmp", ".out.csv.abc.tmp"]
+    kept += [f"out.csv.{here}.1.tmp", f".out.csv.00000000.{dead.pid}.tmp"]  # the last is another machine's
+    for name in [*kept, f".out.csv.{here}.{dead.pid}.tmp"]:
         (tmp_path / name).write_text("")
     with _files.atomic(tmp_path / "out.csv") as temporary:
         temporary.write_text("x")

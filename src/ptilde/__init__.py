@@ -20,6 +20,7 @@ __all__ = [
     "ScoreDensity",
     "ScoreRegressor",
     "SemiContinuous",
+    "Stream",
     "datasets",
     "diagnostics",
     "estimate",
@@ -38,6 +39,7 @@ _HOMES = {
     **dict.fromkeys(("ScoreDensity", "ScoreRegressor", "load"), "ptilde.estimators"),
     **dict.fromkeys(_KINDS, "ptilde.tabular.schema"),
     **dict.fromkeys(("DataError", "ModelFileError"), "ptilde._validate"),
+    "Stream": "ptilde.tabular.stream",
     "estimate": "ptilde.inference",
     "log_normalizer": "ptilde.normalizer",
     "sample": "ptilde.sampling",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from ptilde.normalizer import log_normalizer
     from ptilde.sampling import sample
     from ptilde.tabular.schema import Categorical, Count, Interval, Positive, Real, Schema, SemiContinuous
+    from ptilde.tabular.stream import Stream
 
 
 def __getattr__(name: str) -> Any:

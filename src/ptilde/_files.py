@@ -2,12 +2,14 @@
 
 A write goes to a temporary file in the folder of its target, is flushed to the disk, and then takes the target's name
 in one step: a reader sees the old file or the new one, never a part. A process that dies in between leaves a temporary
-file `.<name>.<process id>.tmp`, which the next write to the same target sweeps away.
+file `.<name>.<machine>.<process id>.tmp`, which the next write to the same target from that machine sweeps away.
 """
 
 import contextlib
 import os
+import platform
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     _check_target(target)
     _sweep(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{_machine()}.{os.getpid()}.tmp")
     try:
         yield temporary
         _flush(temporary)
@@ -42,12 +44,17 @@ def _check_target(target: Path) -> None:
 
 def _sweep(target: Path) -> None:
     """Remove what dead processes left of earlier writes to the same target."""
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.([0-9]{{1,10}})\.tmp")
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.{_machine()}\.([0-9]{{1,10}})\.tmp")
     for entry in os.scandir(target.parent):
         match = pattern.fullmatch(entry.name)
         if match and not _alive(int(match[1])):
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)
+
+
+def _machine() -> str:
+    """Eight letters for the machine's name: a folder may be shared, process numbers are not."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _alive(process: int) -> bool:

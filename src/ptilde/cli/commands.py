@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ptilde._validate import DataError, ModelFileError
-from ptilde.cli import work
+from ptilde.cli import jobs, work
 from ptilde.cli.console import result, say
 
 app = typer.Typer(
@@ -21,11 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-LOG_DENSITY = "log_density"
-
-Input = Annotated[Path, typer.Argument(metavar="TABLE", help="A CSV or Parquet file.")]
+Input = Annotated[Path, typer.Argument(metavar="TABLE", help="A CSV or Parquet file, or a folder of Parquet files.")]
 Fitted = Annotated[Path, typer.Argument(metavar="MODEL", help="A .ptilde file that `ptilde fit` wrote.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same numbers.")]
+Shard = Annotated[str | None, typer.Option(help="i/n: of the parts in the folder only the i-th n-th, from 0 on.")]
 Exposure = Annotated[str | None, typer.Option(help="A column that says what each row was observed for, such as years.")]
 MaxIter = Annotated[int | None, typer.Option(min=1, help="Steps of the fit; by default as many as the data call for.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the fit that was interrupted, if there is one.")]
@@ -35,10 +34,11 @@ Budget = Annotated[float | None, typer.Option(help="Seconds that the fit may tak
 @app.command()
 def schema(table: Input) -> None:
     """Say what each column may hold: a table to read on stderr, TOML to edit on stdout."""
-    from ptilde.tabular.reader import read_table
     from ptilde.tabular.schema import Schema
 
-    found = Schema.infer(read_table(table))
+    rows = work.read(table, 0)
+    with rows.numbered():
+        found = Schema.infer(rows.table, rows.weight)
     say(found)
     sys.stdout.write(found.to_toml_text())
 
@@ -64,17 +64,15 @@ def fit(
     work.check_budget(time_budget)
     if target is None and (given is not None or exposure is not None):
         raise typer.BadParameter("it needs --target", param_hint="--given" if given else "--exposure")
-    from ptilde.tabular.reader import read_table
     from ptilde.tabular.schema import Schema
 
     declared = None if schema is None else Schema.from_toml(work.existing(schema))
-    frame = read_table(table)
-    say(f"Read {frame.num_rows:,} rows and {frame.num_columns} columns.")
+    rows = work.read(table, seed)
     if target is not None:
-        _fit_target(frame, declared, target, given, exposure, output, seed, max_iter, time_budget, resume)
+        _fit_target(rows, declared, target, given, exposure, output, seed, max_iter, time_budget, resume)
         return
     with work.going_on(output, resume) as checkpoint:
-        model = work.fit_model(frame, declared, seed, max_iter, time_budget, checkpoint)
+        model = work.fit_model(rows, declared, seed, max_iter, time_budget, checkpoint)
         for name, reason in model.schema_.left_out.items():
             say(f"Left out {name!r}: {reason}")
         model.save(output)
@@ -82,7 +80,7 @@ def fit(
 
 
 def _fit_target(
-    frame: Any,
+    rows: Any,
     declared: Any,
     target: str,
     given: str | None,
@@ -93,7 +91,7 @@ def _fit_target(
     time_budget: float | None,
     resume: bool,
 ) -> None:
-    targets = _names(target)
+    targets, frame = _names(target), rows.table
     y = work.columns_of(frame, targets, "--target")
     rest = [name for name in frame.column_names if name not in (*targets, exposure)]
     X = work.columns_of(frame, _names(given) if given else rest, "--given")
@@ -106,7 +104,8 @@ def _fit_target(
         declared = Schema({name: declared.columns[name] for name in targets if name in declared.columns})
     limits = {"max_iter": max_iter or "auto", "time_budget": time_budget}
     with work.going_on(output, resume) as checkpoint:
-        model = work.fit_targets(X, y, observed, declared, seed, checkpoint, **limits)
+        with rows.numbered():
+            model = work.fit_targets(X, y, rows.weight, observed, declared, seed, checkpoint, **limits)
         model.save(output)
     say(f"Fitted {', '.join(targets)} given {X.num_columns} columns in {model.fit_seconds_:.0f} s. Wrote {output}.")
     say(model.schema_)
@@ -156,62 +155,51 @@ def _levels(text: str) -> list[float]:
 @app.command()
 def sample(
     model: Fitted,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the rows go: .csv or .parquet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the rows go: .csv, .parquet, or a folder.")],
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows.")] = 1000,
     seed: Seed = 0,
+    shard: Shard = None,
 ) -> None:
     """Draw rows from a fitted model."""
-    work.check_output(output, table=True)
-    from ptilde.tabular.reader import write_table
+    own = jobs.check_output(output, shard)
+    from ptilde.launch.parts import Draw
 
-    write_table(work.draw(work.load_model(model), rows, seed), output)
-    say(f"Drew {rows:,} rows. Wrote {output}.")
+    say(jobs.run(Draw(rows, seed), work.existing(model), output, own))
 
 
 @app.command()
 def score(
     model: Fitted,
     table: Input,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The table and its log densities: .csv or .parquet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The rows and their log densities, as in `sample`.")],
+    shard: Shard = None,
 ) -> None:
     """Log density of each row of a table, in nats, in a column added to it; prints the mean."""
-    work.check_output(output, table=True)
-    import numpy as np
+    own = jobs.check_output(output, shard)
+    from ptilde.launch.parts import LOG_DENSITY, Score
 
-    from ptilde.tabular.frames import open_table
-    from ptilde.tabular.reader import read_table, write_table
-
-    fitted, frame = work.load_model(model), read_table(table)
-    if LOG_DENSITY in frame.column_names:
+    job = Score(str(table))
+    if LOG_DENSITY in job.stream.column_names:
         raise DataError(f"The table must have no column {LOG_DENSITY!r}: the result has that name. Rename it.")
-    work.tell_outside(fitted, open_table(frame))
-    log_density = work.score_rows(fitted, frame)
-    write_table(frame.append_column(LOG_DENSITY, [log_density]), output)
-    inside = np.isfinite(log_density)
-    if not inside.all():
-        say(f"Log density -inf: {np.sum(~inside):,} of {len(inside):,} rows; the mean is over the others.")
-    mean = np.mean(log_density[inside]) if inside.any() else -np.inf
-    result(f"mean log density: {mean:.4f} nats a row, over {inside.sum():,} rows")
-    say(f"Wrote {output}.")
+    outside = jobs.Outside()
+    done = jobs.run(job, work.existing(model), output, own, outside.look)
+    outside.tell()
+    say(done)
 
 
 @app.command()
 def impute(
     model: Fitted,
     table: Input,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The whole table: .csv or .parquet.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The whole table, as in `sample`.")],
     seed: Seed = 0,
+    shard: Shard = None,
 ) -> None:
     """Draw the empty cells of a table from their law given the others in their row."""
-    work.check_output(output, table=True)
-    from ptilde.tabular.frames import open_table
-    from ptilde.tabular.kinds import empty
-    from ptilde.tabular.reader import read_table, write_table
+    own = jobs.check_output(output, shard)
+    from ptilde.launch.parts import Impute
 
-    fitted, frame = work.load_model(model), read_table(table)
-    columns = fitted.schema_.check(open_table(frame), holes=True)
-    write_table(work.impute_rows(fitted, frame, seed), output)
-    say(f"Drew {sum(empty(values).sum() for values in columns.values()):,} empty cells. Wrote {output}.")
+    say(jobs.run(Impute(str(table), seed), work.existing(model), output, own))
 
 
 @app.command()

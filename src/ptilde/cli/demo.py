@@ -21,6 +21,7 @@ def run(out: Path, seed: int, max_iter: int | None, time_budget: float | None) -
         check_output(path)
     from ptilde.report import measure, write_page
     from ptilde.tabular.reader import write_table
+    from ptilde.tabular.subsample import Subsample
 
     train, test = split(seed)
     say(
@@ -28,7 +29,7 @@ def run(out: Path, seed: int, max_iter: int | None, time_budget: float | None) -
         f"{test.num_rows:,} held out."
     )
     started = time.monotonic()
-    model = fit_model(train, None, seed, max_iter, time_budget)
+    model = fit_model(Subsample.whole(train), None, seed, max_iter, time_budget)
     say(f"Fitted in {time.monotonic() - started:.0f} s. Drawing, scoring and comparing ...")
     draws = draw(model, train.num_rows, seed)
     verdict = measure(model, train, test, draws, seed=seed, num_ode_rows=NUM_ODE_ROWS)

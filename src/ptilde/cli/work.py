@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ptilde._validate import DataError
-from ptilde.cli.console import complain, plain, say
+from ptilde.cli.console import plain, say
 
 if TYPE_CHECKING:
-    from ptilde.tabular.frames import Table
+    from ptilde.tabular.subsample import Subsample
 
 LONG_FIT = 60.0  # seconds, from which on a fit leaves a checkpoint, and between two of them
-PART = 50_000  # rows drawn or scored between two words on how far it is
+PART = 50_000  # rows predicted between two words on how far it is
 
 
 class Interrupted(KeyboardInterrupt):
@@ -44,8 +44,23 @@ def going_on(output: Path, resume: bool) -> Iterator[Any]:
     path.unlink(missing_ok=True)
 
 
+def read(path: Path, seed: int) -> Subsample:
+    """A table to learn from: all of it, or of one larger than memory a part that stands for it."""
+    from ptilde.cli.progress import parts_progress
+    from ptilde.tabular.stream import Stream
+    from ptilde.tabular.subsample import subsample
+
+    stream = Stream(path)
+    with parts_progress("reading", stream.num_rows) as tell:
+        rows = subsample(stream, seed=seed, tell=tell)
+    say(f"Read {rows.num_rows:,} rows and {rows.table.num_columns} columns.")
+    if rows.table.num_rows < rows.num_rows:
+        say(f"Learning from {rows.table.num_rows:,} of them, drawn evenly from all.")
+    return rows
+
+
 def fit_model(
-    frame: Any, schema: Any, seed: int, max_iter: int | None, time_budget: float | None, checkpoint: Any = None
+    rows: Subsample, schema: Any, seed: int, max_iter: int | None, time_budget: float | None, checkpoint: Any = None
 ) -> Any:
     """A fitted density, with its progress shown."""
     import ptilde
@@ -54,17 +69,20 @@ def fit_model(
     with fit_progress() as tell:
         limits = {"max_iter": max_iter or "auto", "time_budget": time_budget}
         model = ptilde.ScoreDensity(schema=schema, random_state=seed, callback=tell, **limits)
-        return model.fit(frame, checkpoint=checkpoint)
+        with rows.numbered():
+            return model.fit(rows.table, sample_weight=rows.weight, checkpoint=checkpoint)
 
 
-def fit_targets(X: Any, y: Any, exposure: Any, schema: Any, seed: int, checkpoint: Any, **limits: Any) -> Any:
+def fit_targets(
+    X: Any, y: Any, weight: Any, exposure: Any, schema: Any, seed: int, checkpoint: Any, **limits: Any
+) -> Any:
     """A fitted regressor, with its progress shown."""
     import ptilde
     from ptilde.cli.progress import fit_progress
 
     with fit_progress() as tell:
         model = ptilde.ScoreRegressor(schema=schema, random_state=seed, callback=tell, **limits)
-        return model.fit(X, y, exposure=exposure, checkpoint=checkpoint)
+        return model.fit(X, y, sample_weight=weight, exposure=exposure, checkpoint=checkpoint)
 
 
 def load_model(path: Path, kind: str = "ScoreDensity") -> Any:
@@ -107,48 +125,18 @@ def numbers_of(frame: Any, name: str, option: str) -> Any:
 
 
 def draw(model: Any, rows: int, seed: int) -> Any:
-    """Rows in parts: the first with the seed itself, so that a small table is the one that Python draws."""
-    return _in_parts("drawing", rows, seed, lambda start, n, own: model.sample(n, random_state=own))
-
-
-def impute_rows(model: Any, frame: Any, seed: int) -> Any:
-    """A whole table, in parts."""
-    return _in_parts(
-        "drawing", frame.num_rows, seed, lambda start, n, own: model.impute(frame.slice(start, n), random_state=own)
-    )
-
-
-def _in_parts(what: str, rows: int, seed: int, part: Callable[[int, int, int], Any]) -> Any:
-    """A table of so many rows, put together from parts: (first row, number of rows, seed) ↦ table."""
-    import narwhals.stable.v2 as nw
-    import numpy as np
+    """Rows, with the progress shown."""
+    import pyarrow as pa
 
     from ptilde.cli.progress import parts_progress
+    from ptilde.launch.parts import PART, Draw, num_parts
 
     parts = []
-    with parts_progress(what, rows) as tell:
-        for place, start in enumerate(range(0, rows, PART)):
-            own = seed if place == 0 else int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
-            parts.append(nw.from_native(part(start, min(PART, rows - start), own), eager_only=True))
-            tell(min(start + PART, rows))
-    return (parts[0] if len(parts) == 1 else nw.concat(parts)).to_native()
-
-
-def score_rows(model: Any, frame: Any) -> Any:
-    """Log density of each row; what lies outside the support was told by `tell_outside`."""
-    import warnings
-
-    import numpy as np
-
-    from ptilde.cli.progress import parts_progress
-
-    parts = []
-    with parts_progress("scoring", frame.num_rows) as tell, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        for start in range(0, frame.num_rows, PART):
-            parts.append(np.asarray(model.score_samples(frame.slice(start, PART)), float))
-            tell(min(start + PART, frame.num_rows))
-    return np.concatenate(parts)
+    with parts_progress("drawing", rows) as tell:
+        for part in Draw(rows, seed).parts(model, range(num_parts(rows))):
+            parts.append(part)
+            tell(min(len(parts) * PART, rows))
+    return pa.concat_tables(parts)
 
 
 def predictions(model: Any, X: Any, exposure: Any, levels: list[float]) -> Any:
@@ -181,21 +169,6 @@ def _predicted(model: Any, X: Any, exposure: Any, levels: list[float]) -> dict[s
         found |= {f"P(={atom:.10g}){of}": share for atom, share in atoms[name].items()}
         found |= {f"q{level:.10g}{of}": quantiles[:, i, k] for i, level in enumerate(levels)}
     return found
-
-
-def tell_outside(model: Any, table: Table) -> None:
-    """A line for each column with values that the model holds impossible."""
-    import numpy as np
-
-    for name, values in model.schema_.check(table).items():
-        kind = model.schema_.columns[name]
-        outside = ~np.asarray(kind.holds(values))
-        if outside.any():
-            row, word = int(np.argmax(outside)), type(kind).__name__
-            complain(
-                f"warning: column {name!r} holds what its kind {word} cannot, in {outside.sum():,} of {len(outside):,} "
-                f"rows: first {shown_value(values[row])} in row {row}. Their log density is -inf."
-            )
 
 
 def contents_in_words(contents: Any) -> str:

@@ -23,6 +23,8 @@ from ptilde.tabular.encoder import Encoder, Rows
 from ptilde.tabular.frames import filled, frame_like, open_table
 from ptilde.tabular.kinds import empty
 from ptilde.tabular.schema import Schema
+from ptilde.tabular.stream import Stream
+from ptilde.tabular.subsample import subsample
 from ptilde.train import held_out_rows, train
 
 _REPORTED_ROWS = 1000, 20_000  # drawn for a report: as many as held-out rows, within these
@@ -80,6 +82,8 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
     ) -> "ScoreDensity":
         """Estimate the density of the rows of `X`: pandas, polars, pyarrow, or a 2-D array; `y` is ignored.
 
+        A `Stream`, a table on disk that may be larger than memory, is learnt from as its `subsample`.
+
         With `checkpoint`, a path, the file there says every half a minute where the fit stands, and at last that it is
         over. The same call after the process was killed, however, goes on from there and ends in the same model, bit
         for bit unless `time_budget` plans by the clock. Delete the file when the model is saved.
@@ -87,6 +91,8 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
         Raises:
             DataError: if the table cannot be used; if the checkpoint is of another table or of other settings.
         """
+        if isinstance(X, Stream):
+            return self._fit_stream(X, sample_weight, checkpoint)
         began = time.monotonic()
         self._check_limits()
         if self.schema is not None and not isinstance(self.schema, Schema):
@@ -111,6 +117,13 @@ class ScoreDensity(DensityMixin, AbstractScoreEstimator):
         self.n_iter_ = list(self.history_.values())[-1]["step"][-1] if self.history_ else 0
         self.fit_seconds_ = time.monotonic() - began
         return self
+
+    def _fit_stream(self, X: Stream, sample_weight: Any, checkpoint: Any) -> "ScoreDensity":
+        if sample_weight is not None:
+            raise ValueError("`sample_weight` must be None for a Stream; got one. Weight a table in memory.")
+        rows = subsample(X, seed=0 if self.random_state is None else seed_of(self.random_state))
+        with rows.numbered():
+            return self.fit(rows.table, sample_weight=rows.weight, checkpoint=checkpoint)
 
     def score_samples(self, X: Any, method: str = "one_pass", return_error: bool = False) -> Any:
         """The log density (n,) of each row, in nats.

@@ -8,20 +8,19 @@ decimal commas are believed when the separator is another one and the fields hol
 
 import csv
 import io
-import os
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from ptilde import _files
 from ptilde._validate import DataError
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A"]
@@ -34,6 +33,17 @@ _POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 def read_table(path: str | Path) -> pa.Table:
     """Read a CSV or Parquet file."""
     path = Path(path)
+    head = head_of(path)
+    table = _read_parquet(path) if is_parquet(head) else Csv.of(path, head).read()
+    if table.num_rows == 0:
+        raise DataError(
+            f"{str(path)!r} must hold at least one row; got only a header: {', '.join(table.column_names)}."
+        )
+    return table
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file that may be a table."""
     if path.is_dir():
         raise DataError(f"{str(path)!r} must be a CSV or Parquet file; got a directory. Name the file in it.")
     if not path.exists():
@@ -45,12 +55,12 @@ def read_table(path: str | Path) -> pa.Table:
         raise DataError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
     if not head.strip(b"\xef\xbb\xbf \r\n\t"):
         raise DataError(f"{str(path)!r} must hold a header and rows; got an empty file.")
-    table = _read_parquet(path) if head.startswith(b"PAR1") else _read_csv(path, head)
-    if table.num_rows == 0:
-        raise DataError(
-            f"{str(path)!r} must hold at least one row; got only a header: {', '.join(table.column_names)}."
-        )
-    return table
+    return head
+
+
+def is_parquet(head: bytes) -> bool:
+    """Whether a file that begins so says that it is one."""
+    return head.startswith(b"PAR1")
 
 
 def write_table(table: Any, path: str | Path) -> None:
@@ -59,76 +69,125 @@ def write_table(table: Any, path: str | Path) -> None:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"The path must end in .csv or .parquet; got {str(path)!r}.")
     arrow = table if isinstance(table, pa.Table) else nw.from_native(table, eager_only=True).to_arrow()
-    with _replacing(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            pyarrow.parquet.write_table(arrow, temporary)
-        else:
-            pyarrow.csv.write_csv(_without_dictionaries(arrow), temporary)
-
-
-def _without_dictionaries(table: pa.Table) -> pa.Table:
-    fields = [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in table.schema]
-    return table.cast(pa.schema(fields))
+    with writing(path) as write:
+        write(arrow)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[str]:
-    """A temporary file beside the path that takes its place when all went well, and is removed when not."""
+def writing(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """What takes tables with the same columns, one after the other, into one file, which is whole or absent.
+
+    A later table whose types differ is brought to those of the first, if that loses nothing.
+    """
+    parquet = path.suffix.lower() == ".parquet"
+    writer: Any = None
+    schema = pa.schema([])
+
+    def write(table: pa.Table) -> None:
+        nonlocal writer, schema
+        if writer is None:
+            schema = table.schema if parquet else _without_dictionaries(table.schema)
+            kind = pyarrow.parquet.ParquetWriter if parquet else pyarrow.csv.CSVWriter
+            writer = kind(temporary, schema)
+        try:
+            writer.write_table(table.cast(schema))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                f"{str(path)!r} cannot hold rows of different types: {_one_line(error)}. Write to a folder instead."
+            ) from None
+
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with _files.atomic(path) as temporary:
+            try:
+                yield write
+            finally:
+                if writer is not None:
+                    writer.close()
     except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}. Check its folder.") from None
-    os.close(handle)
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private
-        os.replace(temporary, path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise DataError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        why = f"{str(path)!r} cannot be written: {error.strerror}. Check its folder." if error.strerror else str(error)
+        raise DataError(why) from None
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
+    return pa.schema(
+        [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema]
+    )
 
 
 def _read_parquet(path: Path) -> pa.Table:
     try:
         table = pyarrow.parquet.ParquetFile(path, pre_buffer=False).read()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"{str(path)!r} starts like a Parquet file but is damaged or cut off: {_one_line(error)}"
-        ) from None
-    extra = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
-    return table.drop_columns(extra).replace_schema_metadata(None)
+        raise damaged(path, error) from None
+    return table.select(own_names(table.schema)).replace_schema_metadata(None)
 
 
-def _read_csv(path: Path, head: bytes) -> pa.Table:
-    text = _decoded(path, head)
-    separator = _separator(path, text)
-    names = next(row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row)
-    _check_header(path, names)
-    convert = pyarrow.csv.ConvertOptions(
-        null_values=MISSING,
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        decimal_point="," if separator != "," and _decimal_commas(text, separator) else ".",
-    )
-    parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    try:
-        table = pyarrow.csv.read_csv(path, parse_options=parse, convert_options=convert)
-    except pa.ArrowInvalid as error:
-        raise DataError(_csv_complaint(path, separator, len(names), error)) from None
-    if any(pa.types.is_binary(kind) for kind in table.schema.types):  # pyarrow's word for text that is not UTF-8
-        raise DataError(_csv_complaint(path, separator, len(names), ValueError("not UTF-8")))
-    return table
+def damaged(path: Path, error: Exception) -> DataError:
+    """What is said of a Parquet file that cannot be read."""
+    return DataError(f"{str(path)!r} starts like a Parquet file but is damaged or cut off: {_one_line(error)}")
+
+
+def own_names(schema: pa.Schema) -> list[str]:
+    """The columns without the index that pandas writes beside them."""
+    return [name for name in schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
+
+
+class Csv(NamedTuple):
+    """A CSV file, as its head says that it is written."""
+
+    path: Path
+    separator: str
+    decimal_point: str
+    names: list[str]
+
+    @classmethod
+    def of(cls, path: Path, head: bytes) -> "Csv":
+        """From the first `HEAD` bytes of the file."""
+        text = _decoded(path, head)
+        separator = _separator(path, text)
+        names = next(row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row)
+        _check_header(path, names)
+        return cls(path, separator, "," if separator != "," and _decimal_commas(text, separator) else ".", names)
+
+    def read(self) -> pa.Table:
+        """All of it."""
+        try:
+            table = pyarrow.csv.read_csv(self.path, **self._options({}))
+        except pa.ArrowInvalid as error:
+            raise self.refusal(error) from None
+        self.check(table.schema)
+        return table
+
+    def blocks(self, types: Mapping[str, pa.DataType], num_bytes: int) -> Iterator[pa.Table]:
+        """Tables of so many bytes of text, in order; of columns without a type the first of them tells it.
+
+        Raises:
+            pyarrow.ArrowInvalid: where a column is not of its type, or lines are of different lengths.
+        """
+        read = pyarrow.csv.ReadOptions(block_size=num_bytes, use_threads=False)
+        with pyarrow.csv.open_csv(self.path, read_options=read, **self._options(types)) as blocks:
+            for batch in blocks:
+                yield pa.Table.from_batches([batch])
+
+    def refusal(self, error: Exception) -> DataError:
+        """What is wrong with the file that pyarrow refused."""
+        return DataError(_csv_complaint(self.path, self.separator, len(self.names), error))
+
+    def check(self, schema: pa.Schema) -> None:
+        """Binary columns are pyarrow's word for text that is not UTF-8."""
+        if any(pa.types.is_binary(kind) for kind in schema.types):
+            raise self.refusal(ValueError("not UTF-8"))
+
+    def _options(self, types: Mapping[str, pa.DataType]) -> dict[str, Any]:
+        convert = pyarrow.csv.ConvertOptions(
+            null_values=MISSING,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            decimal_point=self.decimal_point,
+            column_types=types,
+        )
+        parse = pyarrow.csv.ParseOptions(delimiter=self.separator, newlines_in_values=True)
+        return {"parse_options": parse, "convert_options": convert}
 
 
 def _decoded(path: Path, head: bytes) -> str:
