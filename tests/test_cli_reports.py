@@ -96,6 +96,7 @@ def test_what_cannot_be_judged_is_refused_in_a_line(command, message, folder, fi
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_report_without_the_rows_of_the_fit_does_not_ask_whether_they_are_repeated(folder, fitted_path):
     assert run(["report", str(fitted_path), "--test", "unseen.csv", "-o", "r.html", "--json", "r.json"]) == 0
     assert marks(folder / "r.json")[MEMORY] == "none"

@@ -38,6 +38,7 @@ def test_the_mass_by_quadrature_is_what_the_normaliser_says(one_column):
     assert abs(value) < 0.05 and error < 0.01
 
 
+@pytest.mark.slow
 def test_the_ode_is_another_route_to_the_same_density_and_has_mass_one(one_column):
     x = bimodal(300, seed=1)
     value, error = one_column.score_samples(x, "ode", return_error=True)
@@ -247,6 +248,7 @@ def test_rows_of_weight_zero_do_not_count_in_the_score_wherever_they_lie(fitted_
             fitted_model.score(table, sample_weight=np.zeros(6))
 
 
+@pytest.mark.slow
 def test_the_callback_and_the_history_tell_the_same_and_verbose_prints_it(capsys):
     events = []
     table = np.random.default_rng(0).uniform(size=(60, 1))

@@ -41,6 +41,7 @@ def plain():
 SAME_LAW = 0.12
 
 
+@pytest.mark.slow
 def test_rows_of_weight_zero_are_as_good_as_absent(plain):
     x = np.concatenate([two_modes(600), np.random.default_rng(2).normal(10, 1, (600, 1))])
     weight = np.repeat([1.0, 0.0], 600)
@@ -48,6 +49,7 @@ def test_rows_of_weight_zero_are_as_good_as_absent(plain):
     assert mean_gap(fitted(x), plain) > 4 * SAME_LAW  # were the weights ignored
 
 
+@pytest.mark.slow
 def test_a_row_of_weight_two_is_as_good_as_two_rows(plain):
     x, times = two_modes(600), np.repeat([1, 2], 300)
     twice = fitted(np.repeat(x, times, axis=0))
@@ -72,6 +74,7 @@ def test_one_seed_gives_one_model_to_the_last_bit_and_no_global_state_matters(pl
     assert state.seed_ == np.random.RandomState(7).randint(2**31)
 
 
+@pytest.mark.slow
 def test_a_second_fit_in_one_process_compiles_nothing(plain):
     assert compilations(lambda: fitted(two_modes(590, seed=5), random_state=9)) == 0
     assert compilations(lambda: fitted(two_modes(590, seed=5), max_iter=7)) > 0  # chunks of another length
@@ -91,6 +94,7 @@ def test_a_clone_has_the_parameters_and_nothing_of_the_fit(plain):
     assert not [name for name in vars(copy) if name.endswith("_") or name.startswith("_")]
 
 
+@pytest.mark.slow
 def test_a_search_over_steps_keeps_the_best_mean_log_density():
     x = np.random.default_rng(0).permutation(two_modes(300))
     search = GridSearchCV(ScoreDensity(ONE, random_state=0), {"max_iter": [1, STEPS]}, cv=2).fit(x)

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 from gaussian_strata import shaken
 
 from ptilde.fit import Unmask
 from ptilde.tabular.states import StateDensity
 
 
+@pytest.mark.slow
 def test_masked_cross_entropy_is_the_surprise_averaged_over_all_orders():
     sizes = (2, 3, 2)
     model = shaken(StateDensity(sizes, 8, jnp.zeros(7), key=jr.key(0)), scale=0.5)

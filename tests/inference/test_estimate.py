@@ -90,6 +90,7 @@ def test_a_truncated_normal_has_the_asymptotic_variances_of_yu_drton_and_shojaie
     np.testing.assert_allclose(n * fit.covariance[0, 0], variance, rtol=3e-4)
 
 
+@pytest.mark.slow
 def test_units_do_not_matter_on_any_support():
     generator = np.random.default_rng(1)
     x = np.stack([generator.gamma(2, size=400), generator.normal(size=400)], 1)

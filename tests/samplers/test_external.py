@@ -95,6 +95,7 @@ class Counting(Nuts):
         return _followed(kernel, self, 1.0, target, state, key)
 
 
+@pytest.mark.slow
 def test_held_columns_do_not_move_nor_make_trajectories_longer():
     sampler, keys = Counting(7, 0.1, jnp.asarray(ROOT, jnp.float32)), jr.split(jr.key(1), 200)
     for option in ([1, 0, 1], [0, 1, 0], [0, 0, 0]):
@@ -132,6 +133,7 @@ def by_quadrature():
     return masses / masses.sum(), both @ points / both.sum()
 
 
+@pytest.mark.slow
 def test_a_hurdle_law_that_is_jumped_to_has_the_masses_and_means_of_quadrature():
     jump = Jump(Nuts(5, 0.3, jnp.asarray(ROOT[:2, :2], jnp.float32)), [Column((0.0,))] * 2)
     n, target = 10_000, Density(amounts)

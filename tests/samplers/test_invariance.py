@@ -253,7 +253,7 @@ INNER = {
 }
 
 
-@pytest.mark.parametrize("inner", ["Mala", pytest.param("Hmc", marks=pytest.mark.slow), "Nuts"])
+@pytest.mark.parametrize("inner", ["Mala", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Hmc", "Nuts"))])
 def test_every_kind_of_column_stays_as_it_is(inner):  # false alarm 7e-5 / 7 each
     x = jumped(Jump(INNER[inner], KINDS))
     assert min(doubts_of_kinds(x).values()) > FALSE_ALARM / 7

@@ -131,6 +131,7 @@ def test_a_wrong_density_of_proposals_would_be_seen(sibling, d, log):
     assert doubt(hurdle(d, log), x) < FALSE_ALARM
 
 
+@pytest.mark.slow
 def test_a_diagonal_preconditioner_is_exact_too():
     x = after(amounts(2, True, Mala(0.8, jnp.array([0.7, 1.3]))), hurdle(2, True), exact(2, True), 12)
     assert doubt(hurdle(2, True), x) > FALSE_ALARM
@@ -162,6 +163,7 @@ def beta_log_density(y):
     return (a - 1) * jnp.log(y) + (b - 1) * jnp.log1p(-y) - jax.scipy.special.betaln(a, b)
 
 
+@pytest.mark.slow
 def test_an_amount_between_nothing_and_a_limit_has_both_atoms_and_its_body():
     jump = Jump(Mala(1.0), [Column((0.0, LIMIT), (0.0, LIMIT))])
     x = after(jump, limited, np.zeros((30_000, 1)), 40)[:, 0]
@@ -172,6 +174,7 @@ def test_an_amount_between_nothing_and_a_limit_has_both_atoms_and_its_body():
     assert kstest(body, beta(SHAPE[0] * 1.1, SHAPE[1]).cdf).pvalue < FALSE_ALARM
 
 
+@pytest.mark.slow
 def test_spins_have_the_frequencies_of_their_list():
     model = Ising(np.array([0.3, -0.8, 0.5]), np.array([1.2, -0.7, 0.9]))
     jump = Jump(Mala(), [Column((0, 1), None)] * 3)
@@ -204,6 +207,7 @@ def test_counts_are_poisson_and_would_not_be_without_the_ratio_at_zero(right):
     assert (p_value > FALSE_ALARM) == right
 
 
+@pytest.mark.slow
 def test_unadjusted_chains_jump_too():
     columns = [Column((0.0,)), Column()]
     log_q = lambda x: jnp.where(x[0] == 0, 0.4, -0.5 * x[0] ** 2) - 0.5 * (x[1] - x[0]) ** 2  # noqa: E731
