@@ -5,11 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import ptilde
+from ptilde import Stream
 from ptilde.cli import work
 from ptilde.cli.errors import run
+from ptilde.launch import parts
 
 ROWS = 600
 
@@ -33,7 +36,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_predictions_are_those_of_python(folder, capsys):
+def test_predictions_are_those_of_python(folder, tmp_path, monkeypatch, capsys):
     table, model = pd.read_csv(folder / "t.csv"), ptilde.load(folder / "m.ptilde")
     assert type(model).__name__ == "ScoreRegressor" and list(model.feature_names_in_) == ["age", "région"]
     command = ["predict", str(folder / "m.ptilde"), str(folder / "t.csv"), "--quantiles", ".5,.99"]
@@ -45,6 +48,10 @@ def test_predictions_are_those_of_python(folder, capsys):
     np.testing.assert_allclose(found["mean"], model.predict(X, years), rtol=1e-6)
     np.testing.assert_allclose(found["P(=0)"], model.predict_atoms(X, years)[0.0], rtol=1e-6)
     np.testing.assert_allclose(found[["q0.5", "q0.99"]], model.predict_quantile(X, [0.5, 0.99], years), rtol=1e-6)
+    monkeypatch.setattr(parts, "PART", 130)
+    for place in (tmp_path / "p", tmp_path / "p.csv"):
+        assert run([*command, "--exposure", "years", "-o", str(place)]) == 0
+        np.testing.assert_allclose(pa.concat_tables(Stream(place).blocks()).to_pandas(), found, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,11 @@ def test_every_page_that_runs_is_tested():
     tested = Path(__file__).read_text(encoding="utf-8")
     pages = [page for page in DOCS.rglob("*.md") if "```python" in page.read_text(encoding="utf-8")]
     assert pages and all(f'run_page("{page.relative_to(DOCS).as_posix()}")' in tested for page in pages)
+
+
+def test_a_table_in_a_folder_is_learnt_from_and_its_sample_stands_for_it():
+    page = run_page("large-tables.md")
+    assert page["stream"].num_rows == len(page["scores"]) == 200_000
+    assert np.all(np.abs(np.array(page["by_year"]) - 20_000) < 2_500)  # 5 standard errors
+    largest = max(page["pq"].read_table(path)["claim"].to_numpy().max() for path in page["folder"].iterdir())
+    assert page["pa"].compute.max(page["sample"].table["claim"]).as_py() == largest

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import small_fit
 from rich_fit import RICH, rich_table
 
 import ptilde
@@ -113,3 +115,12 @@ def test_columns_numbered_by_pandas_keep_their_numbers():
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)))
     drawn = ptilde.ScoreDensity(random_state=0, max_iter=5).fit(table).sample(3)
     assert list(drawn.columns) == [0, 1]
+
+
+def test_a_table_on_disk_is_fitted_like_the_same_in_memory(fitted_table, fitted_model, tmp_path):
+    pq.write_table(fitted_table, tmp_path / "t.parquet", row_group_size=90)
+    stream = ptilde.Stream(tmp_path / "t.parquet")
+    again = ptilde.ScoreDensity(schema=small_fit.small_schema, random_state=0, max_iter=small_fit.MAX_ITER).fit(stream)
+    np.testing.assert_array_equal(again.score_samples(fitted_table), fitted_model.score_samples(fitted_table))
+    with pytest.raises(ValueError, match="`sample_weight` must be None for a Stream"):
+        ptilde.ScoreDensity().fit(stream, sample_weight=np.ones(400))

@@ -94,3 +94,14 @@ def test_a_link_is_followed_and_what_is_no_regular_file_is_refused(tmp_path):
     for place, words in places.items():
         with pytest.raises(OSError, match=words), _files.atomic(place):
             raise AssertionError("never reached")
+
+
+def test_what_another_account_has_planted_is_not_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("old")
+    planted = tmp_path / f".out.csv.{_files._machine()}.{os.getpid()}.tmp"
+    planted.symlink_to(victim)
+    with _files.atomic(tmp_path / "out.csv") as temporary:
+        assert temporary == planted and not temporary.is_symlink()
+        temporary.write_text("new")
+    assert victim.read_text() == "old" and (tmp_path / "out.csv").read_text() == "new"

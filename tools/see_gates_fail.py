@@ -141,6 +141,14 @@ VIOLATIONS: list[tuple[str, str, str, Callable[[Path], None]]] = [
         replace("README.md", "make test", "true"),
     ),
     (
+        "reliability",
+        "a write that leaves half of a file",
+        "not the file that should be there",
+        replace(
+            "src/ptilde/_files.py", "os.replace(temporary, target)", "target.write_bytes(temporary.read_bytes()[:50])"
+        ),
+    ),
+    (
         "readme",
         "a python block that raises",
         "no attribute 'nothing'",

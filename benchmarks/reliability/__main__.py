@@ -6,28 +6,32 @@ import sys
 from pathlib import Path
 
 from benchmarks.harness import RESULTS, machine, versions
-from benchmarks.reliability import kills, sizes
+from benchmarks.reliability import files, kills, sizes
 from benchmarks.reliability.found import Found
 
 CASES = {
     "fits": kills.of_fits,
     "jobs": kills.of_jobs,
     "writes": kills.of_writes,
+    "ranks": kills.of_ranks,
     "determinism": sizes.determinism,
     "memory": sizes.memory,
     "rate": sizes.rate,
     "quality": sizes.quality,
+    "capacity": sizes.capacity,
+    **files.CASES,
 }
+BOUNDED = [name for name in CASES if name not in ("rate", "quality", "capacity")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bounded", action="store_true", help="a few of each case; writes nothing")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=CASES)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     found = {}
-    for name in options.cases:
+    for name in options.cases or (BOUNDED if options.bounded else CASES):
         found[name] = CASES[name](options.bounded)
         print(_row(found[name]), flush=True)
         for failure in found[name].failures:

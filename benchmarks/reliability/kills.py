@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks import ranks
 from benchmarks.reliability.found import Found, clock, ended, hashes, killed, stale, table, weights
 
 ROWS, STEPS = 4_000, 600
@@ -20,7 +21,7 @@ SMALL_PARTS = "parts.PART = 500"
 def of_fits(bounded: bool) -> Found:
     """kill -9 of `ptilde fit` at random moments; resumed, its weights are those of the undisturbed fit, bit by bit."""
     began, failures, rng = clock(), [], np.random.default_rng(0)
-    chains, kills = (1, 2) if bounded else (5, 5)
+    chains, kills = (1, 2) if bounded else (8, 5)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         pq.write_table(table(ROWS), folder / "t.parquet")
@@ -34,7 +35,7 @@ def of_fits(bounded: bool) -> Found:
         for chain in range(chains):
             out = folder / f"m{chain}"
             for _ in range(kills):
-                hits += killed([*fit, str(out), "--resume"], rng.uniform(0.2, 0.9) * length, before=OFTEN) == -9
+                hits += killed([*fit, str(out), "--resume"], rng.uniform(0.1, 0.7) * length, before=OFTEN) == -9
             last = ended([*fit, str(out), "--resume"], OFTEN)
             if last.code or weights(out) != expected:
                 failures.append(f"chain {chain}: {last.err or 'other weights'}")
@@ -162,3 +163,12 @@ def _written(write: str, target: Path, version: int) -> bytes:
 
 def _title(case) -> str:  # noqa: ANN001
     return case.__doc__.split(";")[0].rstrip(".")
+
+
+def of_ranks(bounded: bool) -> Found:
+    """kill -9 of either of two processes of a fit; started again, the weights of the undisturbed fit over two."""
+    began = clock()
+    found = ranks.kills(1 if bounded else 10, 0)
+    failures = [f"{found[what]} of {found['kills']}: {what}" for what in ("failed", "other weights") if found[what]]
+    note = f"{found['identical']} identical; of rank 0 and 1: {found['of rank']}"
+    return Found(_title(of_ranks), found["kills"], failures, clock() - began, note=note)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.reliability.found import Found, clock, ended, folder_of, hashes, table
 
@@ -16,8 +19,8 @@ GIB = 1024.0
 def memory(bounded: bool, rows: tuple[int, int] | None = None, place: Path | None = None) -> Found:
     """Fit and score of a large table against a twentieth of it: peak memory at most 1 GiB more."""
     began, failures, note = clock(), [], []
-    small, large = rows or ((50_000, 1_000_000) if bounded else (1_000_000, 20_000_000))
-    steps = ["--max-iter", "100"] if bounded else []
+    small, large = rows or ((20_000, 400_000) if bounded else (1_000_000, 20_000_000))
+    steps = ["--max-iter", "50"] if bounded else []
     with tempfile.TemporaryDirectory() as own:
         folder, peaks = place or Path(own), {}
         for size in (small, large):
@@ -99,7 +102,7 @@ def quality(bounded: bool) -> Found:
 
 def determinism(bounded: bool) -> Found:
     """The same seed gives the same bytes, run after run, and the same rows by 1, 3 or 7 shards."""
-    began, failures, runs = clock(), [], 3 if bounded else 20
+    began, failures, runs = clock(), [], 2 if bounded else 20
     with tempfile.TemporaryDirectory() as own:
         folder = Path(own)
         data = folder_of(20_000, folder / "t", 6_000)
@@ -121,6 +124,47 @@ def determinism(bounded: bool) -> Found:
             if hashes(folder / f"by {shards}") != hashes(folder / "by 1") or len(hashes(folder / "by 1")) != 10:
                 failures.append(f"{shards} shards")
     return Found(_title(determinism), runs + len(fits) + 3, failures, clock() - began)
+
+
+def capacity(bounded: bool) -> Found:
+    """Rows a second on this machine, by the number of columns, of which every second is often 0; seconds of a fit."""
+    import ptilde
+
+    began, note, failures = clock(), [], []
+    widths, size, limits = ((5,), 20_000, {"max_iter": 100}) if bounded else ((5, 20, 60), 100_000, {})
+    for width in widths:
+        rows = _wide(size, width)
+        start = time.perf_counter()
+        model = ptilde.ScoreDensity(random_state=0, **limits).fit(rows)
+        fitted = time.perf_counter() - start
+        with tempfile.TemporaryDirectory() as own:
+            pq.write_table(rows, Path(own) / "t.parquet")
+            read = _rate(size, lambda own=own: list(ptilde.Stream(Path(own) / "t.parquet").blocks()))
+        scored = _rate(size, lambda model=model, rows=rows: model.score_samples(rows))
+        drawn = _rate(size, lambda model=model: model.sample(size))
+        note.append(
+            f"{width} columns: read {read:,.0f}/s, score {scored:,.0f}/s, draw {drawn:,.0f}/s, fit {fitted:.0f} s"
+        )
+    return Found(_title(capacity), len(widths), failures, clock() - began, note="; ".join(note))
+
+
+def _wide(size: int, width: int) -> pa.Table:
+    """Normal columns with a common part, every second of them cut at 0."""
+    rng = np.random.default_rng(width)
+    x = rng.normal(size=(size, width)) + rng.normal(size=(size, 1))
+    x[:, 1::2] = np.maximum(x[:, 1::2] - 1, 0)
+    return pa.table({f"x{j}": x[:, j] for j in range(width)})
+
+
+def _rate(size: int, work: Callable[[], object]) -> float:
+    """The median of three, after one that compiles."""
+    work()
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return size / float(np.median(seconds))
 
 
 def _title(case) -> str:  # noqa: ANN001

@@ -24,7 +24,9 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     _check_target(target)
     _sweep(target)
     temporary = target.with_name(f".{target.name}.{_machine()}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # never what another has put there
         yield temporary
         _flush(temporary)
         os.replace(temporary, target)

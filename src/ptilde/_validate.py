@@ -32,14 +32,22 @@ def whole(name: str, value: object, low: int) -> None:
 
 def positive(name: str, value: object) -> None:
     """Refuse a `value` that is not a finite number above zero."""
-    if not _is_number(value) or not 0 < value < math.inf:  # type: ignore[operator]
+    if not is_finite(value) or not 0 < value:  # type: ignore[operator]
         raise ValueError(f"`{name}` must be positive and finite; got {value!r}.")
 
 
 def finite(name: str, value: object) -> None:
     """Refuse a `value` that is not a finite number."""
-    if not _is_number(value) or not -math.inf < value < math.inf:  # type: ignore[operator]
+    if not is_finite(value):
         raise ValueError(f"`{name}` must be a finite number; got {value!r}.")
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a number that a float holds: no infinity, and no whole number of 400 digits."""
+    try:
+        return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return False
 
 
 def share(name: str, value: object) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import ptilde
 from ptilde import store
 from ptilde._validate import DataError, ModelFileError
-from ptilde.fit import Position
+from ptilde.fit import Position, spread
 
 EVERY = 30.0  # seconds
 _KIND = "checkpoint"
@@ -60,6 +60,8 @@ class Checkpoint:
             DataError: if the file is of a fit that was given something else.
         """
         self._facts = {"ptilde": ptilde.__version__, "jax": jax.__version__, **facts}
+        if spread.active():  # over however many: it is the order of sums that differs
+            self._facts["processes"] = True
         if self._config is None:
             return
         there = self._config["facts"]
@@ -93,8 +95,10 @@ class Checkpoint:
             self.write()
 
     def write(self) -> None:
-        """Write the file; where that fails there is a warning, and the fit goes on."""
+        """Write the file, one process for all; where that fails there is a warning, and the fit goes on."""
         self._written = time.monotonic()
+        if not spread.speaks():
+            return
         if len(self._positions) < (len(self._config["descents"]) if self._config else 1):
             return  # nothing has begun, or on the way back to where it was left: the file knows more
         bytes_of = [_bytes(position) for position in self._positions]

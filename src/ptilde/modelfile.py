@@ -44,8 +44,10 @@ _TYPES = {
 DENSITY, REGRESSOR = "ScoreDensity", "ScoreRegressor"
 _FACTS = {"seed": int, "n_iter": int, "fit_seconds": float, "history": dict, "names": list}
 _HISTORY = {"step", "loss", "terms", "validation"}
+# Of an ensemble: with and without a map, scores, and correlations.
+_MOST_SIZES = 8
 # No file of ours is near these; a config beyond them was made to waste time.
-_MOST = {"width": 65_536, "depth": 64, "num_frequencies": 32, "num_intervals": 512}
+_MOST = {"width": 65_536, "depth": 8, "num_frequencies": 32, "num_intervals": 512}
 _MOST |= {
     "members": 1_000,
     "segments": NUM_SEGMENTS + 1,
@@ -191,18 +193,19 @@ def _covariate_shapes(config: dict[str, Any]) -> dict[str, tuple[tuple[int, ...]
 
 
 def _blank(shapes: dict[str, tuple[tuple[int, ...], Any]]) -> dict[str, np.ndarray]:
-    return {name: np.zeros(shape) for name, (shape, _) in shapes.items()}
+    """Arrays that have these shapes and take no memory, whatever the config says."""
+    return {name: np.broadcast_to(0.0, shape) for name, (shape, _) in shapes.items()}
 
 
 def _check_table(modelled: list[str], template: Template, beside: frozenset[str] | set[str] = frozenset()) -> None:
     if not set(modelled) <= set(template.names) | beside:
         raise ValueError("the model has columns that the table had not")
+    built = set(modelled)  # a column that was left out may have had any type
     for name, spelling in template.dtypes.items():
         wanted = {"category": ("dtype", "categories", "ordered"), "Enum": ("dtype", "categories")}
         keys = wanted.get(spelling.get("dtype", ""), ("dtype",))
         spelt = {key: type(value) for key, value in spelling.items()} == {key: _SPELLING[key] for key in keys}
-        built = name in modelled  # a column that was left out may have had any type
-        if not spelt or built and not re.fullmatch(_TYPES[template.backend], spelling["dtype"]):
+        if not spelt or name in built and not re.fullmatch(_TYPES[template.backend], spelling["dtype"]):
             raise ValueError(f"column {name!r} of the table has type {spelling!r}")
 
 
@@ -229,7 +232,11 @@ def _skeleton(config: dict[str, Any]) -> Any:
     if config["kind"] != REGRESSOR or not 0 < len(config["members"]) <= _MOST["members"]:
         raise ValueError(f"kind {config['kind']!r:.40} or its members")
     basis = Covariates.from_config(config["covariates"], _blank(_covariate_shapes(config))).basis
-    return tuple(_joint(Layout(tokens, bodies, basis), member) for member in config["members"])
+    sizes = [_json.dumps(member) for member in config["members"]]
+    if len(set(sizes)) > _MOST_SIZES:
+        raise ValueError("the members of an ensemble have too many sizes")
+    made = {text: _joint(Layout(tokens, bodies, basis), _json.loads(text)) for text in dict.fromkeys(sizes)}
+    return tuple(made[text] for text in sizes)
 
 
 def _joint(layout: Layout, config: dict[str, Any]) -> Any:

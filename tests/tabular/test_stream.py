@@ -72,6 +72,13 @@ def test_parts_have_the_size_that_is_asked_for(how, tmp_path, small_blocks):
     assert stream.rows(1_234, 1_999).to_pydict() == TABLE.slice(1_234, 765).to_pydict()
 
 
+def test_text_in_views_is_text(tmp_path, small_blocks):
+    viewed = TABLE.set_column(3, "note", TABLE["note"].cast(pa.string_view()))
+    pq.write_table(viewed, tmp_path / "t.parquet")
+    sample = subsample(Stream(tmp_path / "t.parquet"), 100)
+    assert sample.table.to_pydict() == TABLE.take(sample.row).to_pydict()
+
+
 LATE = {
     "a decimal after whole numbers": (["1"] * 900 + ["2.5"] * 100, pa.float64()),
     "numbers after empty cells": ([""] * 900 + ["3"] * 100, pa.int64()),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ptilde._validate import DataError, ModelFileError
-from ptilde.cli import jobs, work
+from ptilde.cli import jobs, ranks, work
 from ptilde.cli.console import result, say
 
 app = typer.Typer(
@@ -25,10 +25,12 @@ Input = Annotated[Path, typer.Argument(metavar="TABLE", help="A CSV or Parquet f
 Fitted = Annotated[Path, typer.Argument(metavar="MODEL", help="A .ptilde file that `ptilde fit` wrote.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same numbers.")]
 Shard = Annotated[str | None, typer.Option(help="i/n: of the parts in the folder only the i-th n-th, from 0 on.")]
+Engine = Annotated[jobs.Engine, typer.Option(help="What makes the parts: this process, or a Ray cluster.")]
 Exposure = Annotated[str | None, typer.Option(help="A column that says what each row was observed for, such as years.")]
 MaxIter = Annotated[int | None, typer.Option(min=1, help="Steps of the fit; by default as many as the data call for.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the fit that was interrupted, if there is one.")]
 Budget = Annotated[float | None, typer.Option(help="Seconds that the fit may take.")]
+Processes = Annotated[str | None, typer.Option(metavar="N|auto", help="1, 2, 4 or 8 here, or auto: see the docs.")]
 
 
 @app.command()
@@ -45,6 +47,7 @@ def schema(table: Input) -> None:
 
 @app.command()
 def fit(
+    context: typer.Context,
     table: Input,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="Where the model goes.")],
     schema: Annotated[Path | None, typer.Option(help="TOML from `ptilde schema`, as you corrected it.")] = None,
@@ -55,28 +58,31 @@ def fit(
     max_iter: MaxIter = None,
     time_budget: Budget = None,
     resume: Resume = False,
+    processes: Processes = None,
 ) -> None:
     """Fit the density of a table, or with --target the law of a column given the others, and save it.
 
     A fit of more than a minute says in MODEL.checkpoint where it stands; with --resume it goes on from there.
+    With --processes it is spread over several; when one dies, all are started again from the checkpoint.
     """
     work.check_output(output)
     work.check_budget(time_budget)
     if target is None and (given is not None or exposure is not None):
         raise typer.BadParameter("it needs --target", param_hint="--given" if given else "--exposure")
-    from ptilde.tabular.schema import Schema
+    with ranks.joined(context, processes, output):
+        from ptilde.tabular.schema import Schema
 
-    declared = None if schema is None else Schema.from_toml(work.existing(schema))
-    rows = work.read(table, seed)
-    if target is not None:
-        _fit_target(rows, declared, target, given, exposure, output, seed, max_iter, time_budget, resume)
-        return
-    with work.going_on(output, resume) as checkpoint:
-        model = work.fit_model(rows, declared, seed, max_iter, time_budget, checkpoint)
-        for name, reason in model.schema_.left_out.items():
-            say(f"Left out {name!r}: {reason}")
-        model.save(output)
-    say(f"Fitted {len(model.schema_.columns)} columns in {model.n_iter_:,} steps. Wrote {output}.")
+        declared = None if schema is None else Schema.from_toml(work.existing(schema))
+        rows = work.read(table, seed)
+        if target is not None:
+            _fit_target(rows, declared, target, given, exposure, output, seed, max_iter, time_budget, resume)
+            return
+        with work.going_on(output, resume) as checkpoint:
+            model = work.fit_model(rows, declared, seed, max_iter, time_budget, checkpoint)
+            for name, reason in model.schema_.left_out.items():
+                say(f"Left out {name!r}: {reason}")
+            ranks.save(model, output)
+        say(f"Fitted {len(model.schema_.columns)} columns in {model.n_iter_:,} steps. Wrote {output}.")
 
 
 def _fit_target(
@@ -106,7 +112,7 @@ def _fit_target(
     with work.going_on(output, resume) as checkpoint:
         with rows.numbered():
             model = work.fit_targets(X, y, rows.weight, observed, declared, seed, checkpoint, **limits)
-        model.save(output)
+        ranks.save(model, output)
     say(f"Fitted {', '.join(targets)} given {X.num_columns} columns in {model.fit_seconds_:.0f} s. Wrote {output}.")
     say(model.schema_)
 
@@ -119,34 +125,29 @@ def _names(text: str) -> list[str]:
 def predict(
     model: Fitted,
     table: Input,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help=".csv or .parquet; stdout if left out.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="As in `sample`; stdout if left out.")] = None,
     quantiles: Annotated[str, typer.Option(help="Which ones, by commas.")] = "0.05,0.5,0.95",
     exposure: Exposure = None,
+    shard: Shard = None,
+    engine: Engine = jobs.Engine.HERE,
 ) -> None:
     """Mean, probability of each atom and quantiles of the target of each row, from a model of `fit --target`."""
-    if output is not None:
-        work.check_output(output, table=True)
+    place = None if output is None else jobs.Place.of(output, shard, engine)
     levels = _levels(quantiles)
-    from ptilde.tabular.reader import read_table, write_table
+    from ptilde.cli.predictions import Predict
 
-    fitted, frame = work.load_model(model, "ScoreRegressor"), read_table(table)
-    X = work.columns_of(frame, work.covariates_of(fitted), "TABLE")
-    observed = None if exposure is None else work.numbers_of(frame, exposure, "--exposure")
-    found = work.predictions(fitted, X, observed, levels)
-    if output is None:
-        import pyarrow.csv
-
-        pyarrow.csv.write_csv(found, sys.stdout.buffer)
-        return
-    write_table(found, output)
-    say(f"Predicted {found.num_rows:,} rows. Wrote {output}.")
+    job = Predict(str(table), levels, exposure)
+    if place is None:
+        jobs.to_stdout(job, work.existing(model))
+    else:
+        say(jobs.run(job, work.existing(model), place))
 
 
-def _levels(text: str) -> list[float]:
+def _levels(text: str) -> tuple[float, ...]:
     try:
-        levels = [float(part) for part in _names(text)]
+        levels = tuple(float(part) for part in _names(text))
     except ValueError:
-        levels = []
+        levels = ()
     if not levels or not all(0 < level < 1 for level in levels):
         raise typer.BadParameter(f"{text!r} must be numbers between 0 and 1, such as .5,.95", param_hint="--quantiles")
     return levels
@@ -159,12 +160,13 @@ def sample(
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows.")] = 1000,
     seed: Seed = 0,
     shard: Shard = None,
+    engine: Engine = jobs.Engine.HERE,
 ) -> None:
     """Draw rows from a fitted model."""
-    own = jobs.check_output(output, shard)
+    place = jobs.Place.of(output, shard, engine)
     from ptilde.launch.parts import Draw
 
-    say(jobs.run(Draw(rows, seed), work.existing(model), output, own))
+    say(jobs.run(Draw(rows, seed), work.existing(model), place))
 
 
 @app.command()
@@ -173,16 +175,17 @@ def score(
     table: Input,
     output: Annotated[Path, typer.Option("--output", "-o", help="The rows and their log densities, as in `sample`.")],
     shard: Shard = None,
+    engine: Engine = jobs.Engine.HERE,
 ) -> None:
     """Log density of each row of a table, in nats, in a column added to it; prints the mean."""
-    own = jobs.check_output(output, shard)
+    place = jobs.Place.of(output, shard, engine)
     from ptilde.launch.parts import LOG_DENSITY, Score
 
     job = Score(str(table))
     if LOG_DENSITY in job.stream.column_names:
         raise DataError(f"The table must have no column {LOG_DENSITY!r}: the result has that name. Rename it.")
     outside = jobs.Outside()
-    done = jobs.run(job, work.existing(model), output, own, outside.look)
+    done = jobs.run(job, work.existing(model), place, outside.look)
     outside.tell()
     say(done)
 
@@ -194,12 +197,13 @@ def impute(
     output: Annotated[Path, typer.Option("--output", "-o", help="The whole table, as in `sample`.")],
     seed: Seed = 0,
     shard: Shard = None,
+    engine: Engine = jobs.Engine.HERE,
 ) -> None:
     """Draw the empty cells of a table from their law given the others in their row."""
-    own = jobs.check_output(output, shard)
+    place = jobs.Place.of(output, shard, engine)
     from ptilde.launch.parts import Impute
 
-    say(jobs.run(Impute(str(table), seed), work.existing(model), output, own))
+    say(jobs.run(Impute(str(table), seed), work.existing(model), place))
 
 
 @app.command()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -15,7 +16,7 @@ from ptilde.cli.console import complain, result, say
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ptilde.launch.parts import Job
+    from ptilde.launch.parts import Folder, Job
     from ptilde.tabular.schema import Schema
 
     Look = Callable[[Schema, pa.Table, int], None]
@@ -26,49 +27,92 @@ def is_folder(output: Path) -> bool:
     return output.is_dir() or output.suffix == ""
 
 
-def check_output(output: Path, shard: str | None) -> tuple[int, int]:
-    """Refuse a place that cannot be written to before any work is done; i and n of shard i/n."""
-    if not is_folder(output):
-        work.check_output(output, table=True)
-        if shard is not None:
-            raise typer.BadParameter(f"it needs a folder; `--output` is the file {output}", param_hint="--shard")
-        return 0, 1
-    work.check_output(output / "part.parquet" if output.exists() else output)
-    i, _, n = ("0/1" if shard is None else shard).partition("/")
-    if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
-        raise typer.BadParameter(f"{shard!r} must be i/n with 0 ≤ i < n, such as 0/4", param_hint="--shard")
-    return int(i), int(n)
+class Engine(Enum):
+    """What makes the parts."""
+
+    HERE = "here"
+    RAY = "ray"
 
 
-def run(job: Job, model: Path, output: Path, shard: tuple[int, int], look: Look = lambda *_: None) -> str:
+class Place(NamedTuple):
+    """Where rows go, which of the parts, made by what."""
+
+    output: Path
+    shard: tuple[int, int]
+    engine: Engine
+
+    @classmethod
+    def of(cls, output: Path, shard: str | None, engine: Engine) -> Place:
+        """Refuse a place that cannot be written to before any work is done."""
+        if not is_folder(output):
+            work.check_output(output, table=True)
+            for option, given in (("--shard", shard is not None), ("--engine", engine is not Engine.HERE)):
+                if given:
+                    raise typer.BadParameter(f"it needs a folder; `--output` is the file {output}", param_hint=option)
+            return cls(output, (0, 1), engine)
+        work.check_output(output / "part.parquet" if output.exists() else output)
+        i, _, n = ("0/1" if shard is None else shard).partition("/")
+        if not (i.isdecimal() and n.isdecimal() and int(i) < int(n)):
+            raise typer.BadParameter(f"{shard!r} must be i/n with 0 ≤ i < n, such as 0/4", param_hint="--shard")
+        return cls(output, (int(i), int(n)), engine)
+
+
+def run(job: Job, model: Path, place: Place, look: Look = lambda *_: None) -> str:
     """Make all parts that are wanted and not there yet; in words, what was done."""
     from ptilde.launch.parts import PART, Folder, num_parts
     from ptilde.tabular.reader import writing
 
-    fitted = work.load_model(model)
+    fitted, output = work.load_model(model, job.kind), place.output
     if not is_folder(output):
         with writing(output) as write:
-            parts = job.parts(fitted, range(num_parts(job.rows)))
-            for number, part in enumerate(_with_progress(job, job.rows, parts)):
+            for number, part in _with_progress(job, job.rows, _here(job, fitted)):
                 write(part)
                 look(fitted.schema_, part, number * PART)
         return f"Wrote {job.rows:,} rows to {output}."
     folder = Folder(output, job, model)
-    missing = folder.missing(shard)
+    missing = folder.missing(place.shard)
     rows = sum(folder.num_rows(number) for number in missing)
+    made = _on_cluster(folder, model, missing) if place.engine is Engine.RAY else _into(folder, fitted, missing)
     try:
-        parts = folder.make(fitted, missing)
-        for number, part in zip(missing, _with_progress(job, rows, parts), strict=True):
+        for number, part in _with_progress(job, rows, made):
             look(fitted.schema_, part, number * PART)
     except KeyboardInterrupt as error:
-        left = len(folder.missing(shard))
+        left = len(folder.missing(place.shard))
         raise work.Interrupted(f"{left} of the parts are still to be made: the same command makes them") from error
     there = len(folder.missing())
     rest = f"{there} parts are left to other shards" if there else f"all {num_parts(job.rows)} are there"
     return f"Wrote {rows:,} rows in {len(missing)} parts to {output}; {rest}."
 
 
-def _with_progress(job: Job, rows: int, parts: Iterable[pa.Table]) -> Iterable[pa.Table]:
+def _here(job: Job, fitted: Any) -> Iterable[tuple[int, pa.Table]]:
+    from ptilde.launch.parts import num_parts
+
+    return enumerate(job.parts(fitted, range(num_parts(job.rows))))
+
+
+def _into(folder: Folder, fitted: Any, numbers: list[int]) -> Iterable[tuple[int, pa.Table]]:
+    return zip(numbers, folder.make(fitted, numbers), strict=True)
+
+
+def _on_cluster(folder: Folder, model: Path, numbers: list[int]) -> Iterable[tuple[int, pa.Table]]:
+    from ptilde.launch import cluster
+    from ptilde.tabular.reader import read_table
+
+    return ((number, read_table(folder.part(number))) for number in cluster.make(folder, model, numbers))
+
+
+def to_stdout(job: Job, model: Path) -> None:
+    """All parts as one CSV text."""
+    import sys
+
+    import pyarrow.csv
+
+    fitted = work.load_model(model, job.kind)
+    for number, part in _with_progress(job, job.rows, _here(job, fitted)):
+        pyarrow.csv.write_csv(part, sys.stdout.buffer, pyarrow.csv.WriteOptions(include_header=number == 0))
+
+
+def _with_progress(job: Job, rows: int, parts: Iterable[tuple[int, pa.Table]]) -> Iterable[tuple[int, pa.Table]]:
     import warnings
 
     from ptilde.cli.progress import parts_progress
@@ -76,8 +120,8 @@ def _with_progress(job: Job, rows: int, parts: Iterable[pa.Table]) -> Iterable[p
     done = 0
     with parts_progress(job.verb, rows) as tell, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of what lies outside the support `Outside` speaks, once
-        for part in parts:
-            yield part
+        for number, part in parts:
+            yield number, part
             done += part.num_rows
             tell(done)
 
@@ -87,11 +131,11 @@ class Outside:
 
     def __init__(self) -> None:
         self.rows, self.inside, self.total = 0, 0, 0.0
-        self.found: dict[str, tuple[str, str]] = {}
+        self.found: dict[str, tuple[int, str, str]] = {}
         self.count: Counter[str] = Counter()
 
     def look(self, schema: Schema, part: pa.Table, start: int) -> None:
-        """Look at scored rows, the first of which is number `start`."""
+        """Look at the scored rows of a part, the first of which is number `start`."""
         import numpy as np
 
         from ptilde.launch.parts import LOG_DENSITY
@@ -105,8 +149,8 @@ class Outside:
                 outside = ~np.asarray(kind.holds(values))
                 if outside.any():
                     row = int(np.argmax(outside))
-                    first = f"{work.shown_value(values[row])} in row {start + row}"
-                    self.found.setdefault(name, (type(kind).__name__, first))
+                    first = start + row, work.shown_value(values[row]), type(kind).__name__
+                    self.found[name] = min(first, self.found.get(name, first))
                     self.count[name] += int(outside.sum())
         self.rows += len(finite)
         self.inside += int(finite.sum())
@@ -114,10 +158,10 @@ class Outside:
 
     def tell(self) -> None:
         """Warn of each column with such values, and print the mean of the rows that were scored now."""
-        for name, (kind, first) in self.found.items():
+        for name, (row, value, kind) in self.found.items():
             complain(
                 f"warning: column {name!r} holds what its kind {kind} cannot, in {self.count[name]:,} of {self.rows:,} "
-                f"rows: first {first}. Their log density is -inf."
+                f"rows: first {value} in row {row}. Their log density is -inf."
             )
         if self.inside < self.rows:
             say(f"Log density -inf: {self.rows - self.inside:,} of {self.rows:,} rows; the mean is over the others.")

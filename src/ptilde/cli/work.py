@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ptilde.tabular.subsample import Subsample
 
 LONG_FIT = 60.0  # seconds, from which on a fit leaves a checkpoint, and between two of them
-PART = 50_000  # rows predicted between two words on how far it is
 
 
 class Interrupted(KeyboardInterrupt):
@@ -137,38 +136,6 @@ def draw(model: Any, rows: int, seed: int) -> Any:
             parts.append(part)
             tell(min(len(parts) * PART, rows))
     return pa.concat_tables(parts)
-
-
-def predictions(model: Any, X: Any, exposure: Any, levels: list[float]) -> Any:
-    """Mean, shares of the atoms and quantiles of the target of each row, as a table."""
-    import numpy as np
-    import pyarrow as pa
-
-    from ptilde.cli.progress import parts_progress
-
-    parts = []
-    with parts_progress("predicting", X.num_rows) as tell:
-        for start in range(0, X.num_rows, PART):
-            rows = X.slice(start, PART)
-            observed = None if exposure is None else exposure[start : start + PART]
-            parts.append(_predicted(model, rows, observed, levels))
-            tell(start + rows.num_rows)
-    return pa.table({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-
-def _predicted(model: Any, X: Any, exposure: Any, levels: list[float]) -> dict[str, Any]:
-    mean, atoms = model.predict(X, exposure), model.predict_atoms(X, exposure)
-    quantiles = model.predict_quantile(X, levels, exposure)
-    names = list(model.schema_.columns)
-    if len(names) == 1:
-        mean, quantiles, atoms = mean[:, None], quantiles[:, :, None], {names[0]: atoms}
-    found = {}
-    for k, name in enumerate(names):
-        of = "" if len(names) == 1 else f" {name}"
-        found[f"mean{of}"] = mean[:, k]
-        found |= {f"P(={atom:.10g}){of}": share for atom, share in atoms[name].items()}
-        found |= {f"q{level:.10g}{of}": quantiles[:, i, k] for i, level in enumerate(levels)}
-    return found
 
 
 def contents_in_words(contents: Any) -> str:

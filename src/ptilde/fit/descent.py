@@ -1,6 +1,7 @@
 """Stochastic descent, its plan and its guards.
 
-Steps run in one compiled `lax.scan` of `CHUNK` at a time; step t uses `fold_in(key, t)`. A step whose gradient is not
+Steps run in one compiled `lax.scan` of `CHUNK` at a time, over several processes if there are (`ptilde.fit.spread`);
+step t uses `fold_in(key, t)`. A step whose gradient is not
 finite is not taken; the chunk is then undone and the step size halved. The weights that count are an exponential moving
 average: the last ones, or earlier ones, those of the start among them, if held-out rows clearly speak for them. If the
 objective is `separate`, its terms are the losses of separate parts of the model, which lie along the first axis of each
@@ -23,6 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from numpy.typing import NDArray
 
 from ptilde.batches import Data, batch
+from ptilde.fit import spread
 from ptilde.fit.events import Event
 
 CHUNK = 100
@@ -122,23 +124,38 @@ class Keeper(Protocol):
 
 
 @eqx.filter_jit
-def _chunk(
-    objective: Any, static: Any, walk: _Walk, descent: Descent, data: Data, key: PRNGKeyArray, start: Array, length: int
+def _chunk(*arguments: Any, blocks: Array | None = None) -> tuple[_Walk, Array]:
+    """Some steps, by this process alone or by all."""
+    return _steps(None, *arguments) if blocks is None else spread.on_each_device(_steps, blocks, *arguments)
+
+
+def _steps(
+    mine: Any, objective: Any, static: Any, walk: _Walk, descent: Descent, data: Data, key: Any, start: Any, length: int
 ) -> tuple[_Walk, Array]:
     """`length` steps; returns by step the loss, its terms, and whether the step was not finite."""
     transformation = descent.transformation()
 
-    def step(walk: _Walk, t: Array) -> tuple[_Walk, Array]:
-        rows, u = batch(objective, data, descent.batch_size, jr.fold_in(key, t))
-        loss = lambda p: objective(eqx.combine(p, static), rows, u)  # noqa: E731
-        (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(walk.params)
-        fine = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
-        taken = fine & (t < descent.num_steps)  # the last chunk may be longer than what is left
+    def gradient_of(params: PyTree, rows: PyTree, u: Array) -> Any:
+        model = lambda p: eqx.combine(p, static)  # noqa: E731
+        if mine is None:
+            return jax.value_and_grad(lambda p: objective(model(p), rows, u), has_aux=True)(params)
+        points = spread.apart(mine, objective.points, rows, u)
+        return spread.gradient(mine, lambda p, points: objective.mean(model(p), points), params, points)
+
+    def moved(walk: _Walk, gradient: PyTree, t: Array) -> _Walk:
         update, optimiser = transformation.update(gradient, walk.optimiser, walk.params)
         params = optax.apply_updates(walk.params, update)
         decay = jnp.minimum(1 - 1 / _AVERAGE_OVER, (t + 1) / (t + 10))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, walk.average, params)
-        walk = jax.tree.map(lambda new, old: jnp.where(taken, new, old), _Walk(params, average, optimiser), walk)
+        return _Walk(params, average, optimiser)
+
+    def step(walk: _Walk, t: Array) -> tuple[_Walk, Array]:
+        rows, u = batch(objective, data, descent.batch_size, jr.fold_in(key, t))
+        (value, terms), gradient = gradient_of(walk.params, rows, u)
+        fine = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradient))
+        taken = fine & (t < descent.num_steps)  # the last chunk may be longer than what is left
+        new = moved(walk, gradient, t) if mine is None else spread.apart(mine, moved, walk, gradient, t)
+        walk = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new, walk)
         return walk, jnp.concatenate([jnp.stack([value, 1.0 - fine]), terms])
 
     return jax.lax.scan(step, walk, start + jnp.arange(length))
@@ -195,6 +212,7 @@ def descend(
 
     at = Position(walk, params, (), (), 0, 0, int(descent.num_steps), 0, 0.0, ([], [], [], []))
     at = at if keeper is None else keeper.begun(at)
+    spread.agreed("the same rows, settings and start", params, data, held_out, descent, key, at)
     best, best_step, step, num_steps, retreats = at.best, at.best_step, at.step, at.num_steps, at.retreats
     seen: Any = at.seen
     if at.walk is None:
@@ -209,7 +227,8 @@ def descend(
     if not step:
         held = best_loss = np.nan_to_num(judge(params), nan=np.inf) if held_out else np.array([np.inf])
     while step < num_steps and step - best_step <= max(descent.patience * num_steps, 5 * length):
-        moved, record = _chunk(objective, static, walk, descent, data, key, jnp.asarray(step), length)
+        start = jnp.asarray(step)
+        moved, record = spread.everywhere(_chunk, objective, static, walk, descent, data, key, start, length)
         record = np.asarray(record)
         if record[:, 1].any():
             retreats += 1
@@ -228,7 +247,7 @@ def descend(
         first = now if step == paced else first
         pace = (now - first) / (step - paced) if step > paced else math.nan
         if seconds is not None and step > paced:
-            num_steps = _affordable(seconds - elapsed, pace, step)
+            num_steps = spread.first(_affordable(seconds - elapsed, pace, step))
             descent = _until(descent, num_steps)
         if callback is not None:
             callback(Event(stage, step, num_steps, told[1], told[3], pace * (num_steps - step)))
@@ -237,6 +256,7 @@ def descend(
             keeper.reached(Position(walk, best, *losses, step, best_step, num_steps, retreats, elapsed, seen))
     # The last weights have settled most: they are kept unless the held-out rows speak clearly for earlier ones.
     best = _where(np.asarray(held <= best_loss + _SETTLED / len(held)), walk.average, best)
+    spread.agreed("the same weights at the end", best)
     if keeper is not None:
         keeper.reached(at._replace(walk=None, best=best, seen=seen))
     return Trajectory(eqx.combine(best, static), *seen)

@@ -2,6 +2,9 @@ r"""Objectives: the mean loss of a batch, for `ptilde.fit.descend`.
 
 An objective is called with (model, rows, uniforms) and returns the mean loss and its terms; `num_uniforms(rows)` says
 how many uniforms a row it asks for. If it is `separate`, its terms are the losses of separate parts of the model.
+
+Those of tables do it in two moves, so that a batch can be spread over processes: `points(rows, uniforms)`, for which
+all rows of the batch are needed but no model, and `mean(model, points)`, to which any block of the points may be given.
 """
 
 from collections.abc import Callable
@@ -38,7 +41,15 @@ class Likelihood(eqx.Module):
 
     def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b 0"]) -> tuple[Array, Array]:
         """The mean loss over rows (pattern, z, tokens, given, group), and its terms, one a column."""
-        _, z, tokens, given, _ = rows
+        return self.mean(model, self.points(rows, u))
+
+    def points(self, rows: PyTree, u: Float[Array, "b 0"]) -> PyTree:
+        """What of the rows is read."""
+        return rows[1:4]
+
+    def mean(self, model: Any, points: PyTree) -> tuple[Array, Array]:
+        """The mean loss over points, and its terms."""
+        z, tokens, given = points
         context, active = self.layout.features(tokens, given)
         latent, log_slope = model(z, context, active)
         terms = jnp.mean(0.5 * (latent**2 + active * jnp.log(2 * jnp.pi)) - log_slope, axis=0)
@@ -65,12 +76,20 @@ class Denoise(eqx.Module):
 
     def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
         """The mean loss over rows (pattern, z, tokens, given, group), and its terms."""
+        return self.mean(model, self.points(rows, u))
+
+    def points(self, rows: PyTree, u: Float[Array, "b m"]) -> PyTree:
+        """Noisy rows, and what is known of the noise in them from all rows."""
         pattern, z, tokens, given, group = rows
         low, high = self.log_sigma
         level = low + (high - low) * u[:, 0]
         active = jax.vmap(self.base.layout.active)(tokens)
         noise = active * jax.scipy.special.ndtri(jnp.clip(u[:, 1:], _EDGE, 1 - _EDGE))
         noisy, pooled = pooled_noise(z, jnp.exp(level), noise, group)
+        return noisy, level, pooled, tokens, given, pattern
+
+    def mean(self, model: Any, points: PyTree) -> tuple[Array, Array]:
+        """The mean loss over points, and its terms."""
 
         def at(
             x: Array, level: Array, noise: Noise, tokens: Array, given: Array, pattern: Array
@@ -79,7 +98,7 @@ class Denoise(eqx.Module):
             loss, terms = self.loss(lambda x, s: model(x, s, stratum), x, level, noise, stratum)
             return loss, jnp.stack(terms)
 
-        losses, terms = jax.vmap(at)(noisy, level, pooled, tokens, given, pattern)
+        losses, terms = jax.vmap(at)(*points)
         return jnp.mean(losses), jnp.mean(terms, 0)
 
 
@@ -94,7 +113,15 @@ class Unmask(eqx.Module):
 
     def __call__(self, model: Any, rows: PyTree, u: Float[Array, "b m"]) -> tuple[Array, Array]:
         """The mean loss over rows (tokens, given), and its terms."""
-        num_columns = u.shape[1] - 1
+        return self.mean(model, self.points(rows, u))
+
+    def points(self, rows: PyTree, u: Float[Array, "b m"]) -> PyTree:
+        """The rows and what masks them."""
+        return rows, u
+
+    def mean(self, model: Any, points: PyTree) -> tuple[Array, Array]:
+        """The mean loss over points, and its terms."""
+        num_columns = points[1].shape[1] - 1
 
         def at(row: PyTree, u: Array) -> Array:
             num_masked = 1 + jnp.floor(u[0] * num_columns * (1 - _EDGE))
@@ -108,7 +135,7 @@ class Unmask(eqx.Module):
             )
             return num_columns / num_masked * jnp.sum(masked * surprise)
 
-        loss = jnp.mean(jax.vmap(at)(rows, u))
+        loss = jnp.mean(jax.vmap(at)(*points))
         return loss, jnp.stack([loss])
 
 

@@ -1,8 +1,8 @@
 r"""The loss that a support asks for.
 
 * no ends, no atoms: Hyvärinen's loss;
-* finite ends: its generalisation with weights that vanish there, $s^2 (t/s)^{3/2}$ of the distance t to the nearest end,
-  s its median;
+* finite ends: its generalisation with weights that vanish there, $s^2 (t/s)^{3/2}$ of the distance t to the nearest
+  end, s its median;
 * atoms, categories or counts: the same within the bodies, plus the jumps between the choices (`losses.Stratified`).
 
 Weights and proposals with scales taken from the data leave the estimating equations unbiased whatever the scales are,

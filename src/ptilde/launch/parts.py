@@ -38,6 +38,7 @@ class Draw:
     rows: int
     seed: int
     verb: ClassVar[str] = "drawing"
+    kind: ClassVar[str] = "ScoreDensity"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -52,10 +53,12 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class _OfTable:
+class OfTable:
     """A job that goes through the rows of a table."""
 
     table: str
+    verb: ClassVar[str]
+    kind: ClassVar[str] = "ScoreDensity"
 
     @property
     def rows(self) -> int:
@@ -93,7 +96,7 @@ class _OfTable:
 
 
 @dataclass(frozen=True)
-class Score(_OfTable):
+class Score(OfTable):
     """The rows of a table with their log density in a column added to them."""
 
     verb: ClassVar[str] = "scoring"
@@ -104,7 +107,7 @@ class Score(_OfTable):
 
 
 @dataclass(frozen=True)
-class Impute(_OfTable):
+class Impute(OfTable):
     """The rows of a table with their empty cells drawn."""
 
     seed: int
@@ -115,7 +118,7 @@ class Impute(_OfTable):
         return _arrow(model.impute(rows, random_state=_seed(self.seed, number)))
 
 
-Job = Draw | Score | Impute
+Job = Draw | OfTable
 
 
 class Folder:

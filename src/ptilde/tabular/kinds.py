@@ -15,8 +15,8 @@ from ptilde import _validate
 from ptilde.tabular.levels import Grid, Mask, Numbers, checked, levels, on_grid, steps_of
 
 
-def on_atom(values: Numbers, atom: float) -> Mask:
-    """Which values are the atom: within 1e-7 of it in proportion, or 1e-12."""
+def on_atom(values: Numbers, atom: float | Numbers) -> Mask:
+    """Which values are the atom, or each its own: within 1e-7 of it in proportion, or 1e-12."""
     return np.isclose(values, atom, rtol=1e-7, atol=1e-12)
 
 
@@ -115,9 +115,10 @@ class SemiContinuous:
         atoms = tuple(sorted(float(atom) + 0.0 for atom in self.atoms))  # + 0.0 turns -0.0 into 0.0
         if not atoms:
             raise ValueError("`atoms` must hold at least one number; got none. Use the kind of the body instead.")
-        for left, right in zip(atoms, atoms[1:], strict=False):
-            if on_atom(np.asarray(left), right):
-                raise ValueError(f"`atoms` must be distinct; got {left!r} and {right!r}.")
+        alike = np.flatnonzero(on_atom(np.array(atoms[:-1]), np.array(atoms[1:])))
+        if alike.size:
+            left, right = atoms[alike[0]], atoms[alike[0] + 1]
+            raise ValueError(f"`atoms` must be distinct; got {left!r} and {right!r}.")
         object.__setattr__(self, "atoms", atoms)
         if not isinstance(self.body, Real | Positive | Interval):
             raise ValueError(f"`body` must be Real, Positive or Interval; got {self.body!r}.")
@@ -201,7 +202,7 @@ def value_family(value: object) -> str | None:
         return "text"
     if isinstance(value, (bool, np.bool_)):
         return "boolean"
-    if isinstance(value, (int, np.integer)) or (isinstance(value, (float, np.floating)) and np.isfinite(value)):
+    if isinstance(value, (int, np.integer, float, np.floating)) and _validate.is_finite(value):
         return "number"
     return None
 

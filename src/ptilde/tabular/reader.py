@@ -129,7 +129,13 @@ def damaged(path: Path, error: Exception) -> DataError:
 
 def own_names(schema: pa.Schema) -> list[str]:
     """The columns without the index that pandas writes beside them."""
-    return [name for name in schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
+    try:
+        names = schema.names
+    except UnicodeDecodeError:
+        raise DataError("A Parquet file must name its columns in UTF-8; got other bytes. Write it anew.") from None
+    if twice := _twice(names):
+        raise DataError(f"A Parquet file must have distinct column names; got {twice[0]!r} twice. Rename one.")
+    return [name for name in names if not re.fullmatch(r"__index_level_\d+__", name)]
 
 
 class Csv(NamedTuple):
@@ -236,9 +242,12 @@ def _decimal_commas(text: str, separator: str) -> bool:
 
 
 def _check_header(path: Path, names: list[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if twice := _twice(names):
         raise DataError(f"{str(path)!r} must have distinct column names; got {twice[0]!r} twice. Rename one.")
+
+
+def _twice(names: list[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _csv_complaint(path: Path, separator: str, width: int, error: Exception) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ptilde import _json
 from ptilde._validate import DataError
 from ptilde.tabular.kinds import Categorical, Count, Interval, Kind, Positive, Real, SemiContinuous
 from ptilde.tabular.levels import Grid, steps_of
@@ -126,12 +127,16 @@ def read_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Kind], dict[str, s
 def read_toml(path: Path) -> dict[str, Any]:
     """The dict that a TOML file spells."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        fields = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        _json.check(fields)
+        return fields
     except OSError as error:
         raise DataError(f"The schema {str(path)!r} must be a readable file; got: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"The schema {str(path)!r} must be UTF-8 text; got other bytes at {error.start}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise DataError(f"The schema {str(path)!r} must be TOML; got brackets without end.") from None
+    except ValueError as error:  # of tomllib, and of numbers with thousands of digits
         raise DataError(f"The schema {str(path)!r} must be TOML; got: {error}.") from None
 
 
@@ -160,8 +165,9 @@ def _toml_value(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string: JSON's escapes are TOML's too, save that TOML also wants DEL escaped."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+    """A TOML basic string: JSON's escapes are TOML's too; what no terminal should get is escaped as well."""
+    spelt = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in spelt)
 
 
 def points_of(kind: Kind) -> tuple[Any, ...]:

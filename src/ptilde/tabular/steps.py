@@ -58,7 +58,8 @@ def _refine(size: Numbers, step: float) -> float | None:
         if near.size and np.any(np.abs(near / step - multiples) > 0.05):
             return None
         if multiples.any():
-            step = float(near @ multiples / (multiples @ multiples))
+            with np.errstate(over="ignore", invalid="ignore"):  # of multiples of the least float; then no step is found
+                step = float(near @ multiples / (multiples @ multiples))
         if near.size == size.size:
             return step
         reach *= 8

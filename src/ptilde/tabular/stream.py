@@ -24,6 +24,10 @@ from ptilde.tabular.reader import Csv, damaged, head_of, is_parquet, own_names, 
 SMALL = 64 * 2**20  # bytes of a CSV file that is rather read whole
 BLOCK = 65_536  # rows held at a time
 _CSV_BLOCK, _TAIL = 8 * 2**20, 2**16  # bytes
+_PLAIN = {
+    pa.string_view(): pa.string(),
+    pa.binary_view(): pa.binary(),
+}  # for which Arrow cannot do all that is done here
 _WIDER = {"null": pa.int64(), "int64": pa.float64()}
 _REFUTED = re.compile(r"In CSV column #(\d+):.*CSV conversion error to (\w+)", re.DOTALL)
 
@@ -145,7 +149,7 @@ class Stream:
     def _parquet_blocks(self, start: int) -> Iterator[pa.Table]:
         for path, footer in zip(self._files, self._footers, strict=True):
             if start < footer.num_rows:
-                yield from _parquet_blocks(path, self.schema.names, start)
+                yield from _parquet_blocks(path, self.schema, start)
             start = max(0, start - footer.num_rows)
 
 
@@ -176,7 +180,8 @@ def _footer(path: Path) -> _Footer:
         schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(path, error) from None
-    return _Footer(pa.schema([schema.field(name) for name in own_names(schema)]), metadata.num_rows)
+    fields = [(name, _PLAIN.get(schema.field(name).type, schema.field(name).type)) for name in own_names(schema)]
+    return _Footer(pa.schema(fields), metadata.num_rows)
 
 
 def _check_columns(files: list[Path], footers: list[_Footer]) -> None:
@@ -193,14 +198,14 @@ def _check_columns(files: list[Path], footers: list[_Footer]) -> None:
                 )
 
 
-def _parquet_blocks(path: Path, names: list[str], start: int) -> Iterator[pa.Table]:
+def _parquet_blocks(path: Path, schema: pa.Schema, start: int) -> Iterator[pa.Table]:
     try:
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             first = int(np.searchsorted(np.cumsum(sizes), start, side="right"))
             groups = list(range(first, len(sizes)))
-            batches = file.iter_batches(BLOCK, row_groups=groups, columns=names)
-            blocks = (pa.Table.from_batches([batch]).select(names).replace_schema_metadata(None) for batch in batches)
+            batches = file.iter_batches(BLOCK, row_groups=groups, columns=schema.names)
+            blocks = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in batches)
             yield from _after(start - sum(sizes[:first]), blocks)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(path, error) from None

@@ -69,12 +69,13 @@ def subsample(
     References:
         Cohen & Kaplan (2007), Summarizing data using bottom-k sketches, §2.
     """
+    if stream.num_rows <= size:
+        return Subsample.whole(pa.concat_tables(stream.blocks()))
     kept, witnesses = _Bottom(size, seed), _Witnesses()
     start = 0
     for block in stream.blocks():
         kept.add(start, block)
-        if stream.num_rows > size:
-            witnesses.add(start, block)
+        witnesses.add(start, block)
         start += block.num_rows
         tell(start)
     kept.shrink()
