@@ -115,3 +115,9 @@ def test_a_table_in_a_folder_is_learnt_from_and_its_sample_stands_for_it():
     assert np.all(np.abs(np.array(page["by_year"]) - 20_000) < 2_500)  # 5 standard errors
     largest = max(page["pq"].read_table(path)["claim"].to_numpy().max() for path in page["folder"].iterdir())
     assert page["pa"].compute.max(page["sample"].table["claim"]).as_py() == largest
+
+
+def test_days_are_rows_by_workers_and_rate_until_the_storage_ends_it():
+    days = run_page("capacity.md")["days"]
+    assert days(1e9, 60_000, 1) == pytest.approx(1e9 / 60_000 / 86_400)
+    assert days(1e12, 60_000, 10**6) == pytest.approx(1e12 * 40 / 1e9 / 86_400)
