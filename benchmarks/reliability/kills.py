@@ -21,11 +21,11 @@ SMALL_PARTS = "parts.PART = 500"
 def of_fits(bounded: bool) -> Found:
     """kill -9 of `ptilde fit` at random moments; resumed, its weights are those of the undisturbed fit, bit by bit."""
     began, failures, rng = clock(), [], np.random.default_rng(0)
-    chains, kills = (1, 2) if bounded else (8, 5)
+    chains, kills, steps = (1, 1, 200) if bounded else (8, 5, STEPS)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         pq.write_table(table(ROWS), folder / "t.parquet")
-        fit = ["fit", str(folder / "t.parquet"), "--max-iter", str(STEPS), "-o"]
+        fit = ["fit", str(folder / "t.parquet"), "--max-iter", str(steps), "-o"]
         start = clock()
         first = ended([*fit, str(folder / "undisturbed")], OFTEN)
         if first.code:
@@ -65,7 +65,7 @@ def of_jobs(bounded: bool) -> Found:
             start = clock()
             ended([*job, "-o", str(folder / f"{name} whole")], SMALL_PARTS)
             length, out = clock() - start, folder / f"{name} killed"
-            for _ in range(2 if bounded else 10):
+            for _ in range(1 if bounded else 10):
                 hits += killed([*job, "-o", str(out)], rng.uniform(0.3, 1.0) * length, before=SMALL_PARTS) == -9
             last = ended([*job, "-o", str(out)], SMALL_PARTS)
             peak = max(peak, last.peak)
