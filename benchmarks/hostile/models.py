@@ -221,7 +221,8 @@ def _many(value: Any, rng: random.Random) -> Any:
     """As much of a list as a header can bear."""
     most = max(1, MOST_TEXT // (4 * max(1, len(json.dumps(value)))))
     repeated = value if isinstance(value, list) and value else [value]
-    return repeated * min(rng.choice((2, 100, 30_000)), most)
+    times = min(rng.choice((2, 100, 30_000)), most)
+    return [copy.deepcopy(part) for _ in range(times) for part in repeated]  # of one, an edit would be repeated, too
 
 
 def _at(node: Any, path: Any) -> Any:

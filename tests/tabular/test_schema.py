@@ -253,3 +253,8 @@ def test_a_kind_tells_which_values_it_holds():
     assert Count().holds(x).tolist() == [False, True, False, False, False, True, False]
     words = np.array(["a", None, "c"], dtype=object)
     assert Categorical(("a", "b"), missing=True).holds(words).tolist() == [True, True, False]
+
+
+def test_names_and_reasons_are_printed_without_control_characters():
+    schema = Schema({"a\x1b": Real()}, left_out={"\u2028": "\u202e", "b": "all missing"})
+    assert all(c.isprintable() or c == "\n" for c in str(schema)) and "all missing" in str(schema)

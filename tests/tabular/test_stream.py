@@ -79,6 +79,14 @@ def test_text_in_views_is_text(tmp_path, small_blocks):
     assert sample.table.to_pydict() == TABLE.take(sample.row).to_pydict()
 
 
+def test_text_that_is_not_utf_8_is_refused_in_words(tmp_path, small_blocks):
+    bad = pa.array([b"caf\xe9"] * 3, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"a": bad, "b": [1.0, 2.0, 3.0]}), tmp_path / "t.parquet")
+    for read in (read_table, lambda path: list(Stream(path).blocks())):
+        with pytest.raises(DataError, match="damaged or cut off: .*UTF8"):
+            read(tmp_path / "t.parquet")
+
+
 LATE = {
     "a decimal after whole numbers": (["1"] * 900 + ["2.5"] * 100, pa.float64()),
     "numbers after empty cells": ([""] * 900 + ["3"] * 100, pa.int64()),

@@ -117,6 +117,7 @@ def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
 def _read_parquet(path: Path) -> pa.Table:
     try:
         table = pyarrow.parquet.ParquetFile(path, pre_buffer=False).read()
+        table.validate(full=True)  # that text is UTF-8
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(path, error) from None
     return table.select(own_names(table.schema)).replace_schema_metadata(None)

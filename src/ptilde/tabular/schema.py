@@ -162,7 +162,9 @@ class Schema:
         lines.insert(1, "  ".join("-" * widths[j] for j in used))
         if self.left_out:
             width = max(len(_shown(name)) for name in self.left_out)
-            lines += ["", "left out"] + [f"  {_shown(name).ljust(width)}  {why}" for name, why in self.left_out.items()]
+            lines += ["", "left out"] + [
+                f"  {_shown(name).ljust(width)}  {_shown(why)}" for name, why in self.left_out.items()
+            ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -172,8 +174,8 @@ class Schema:
         atoms = _shares_in_words(self.shares.get(name) or dict.fromkeys(spelling.points_of(kind)))
         body = spelling.body_in_words(kind)
         grid = "" if isinstance(kind, Categorical) else spelling.grid_in_words(kind.grid)
-        missing = "yes" if kind.missing else ""
-        return _shown(name), type(kind).__name__, atoms, body, grid, missing, self.notes.get(name, "")
+        missing, note = "yes" if kind.missing else "", self.notes.get(name, "")
+        return _shown(name), type(kind).__name__, atoms, body, grid, missing, note and _shown(note)
 
 
 def _conform(name: str, kind: Kind, values: NDArray[Any]) -> NDArray[Any]:

@@ -206,7 +206,9 @@ def _parquet_blocks(path: Path, schema: pa.Schema, start: int) -> Iterator[pa.Ta
             groups = list(range(first, len(sizes)))
             batches = file.iter_batches(BLOCK, row_groups=groups, columns=schema.names)
             blocks = (pa.Table.from_batches([batch]).select(schema.names).cast(schema) for batch in batches)
-            yield from _after(start - sum(sizes[:first]), blocks)
+            for block in _after(start - sum(sizes[:first]), blocks):
+                block.validate(full=True)  # that text is UTF-8
+                yield block
     except (pa.ArrowException, OSError, ValueError) as error:
         raise damaged(path, error) from None
 
