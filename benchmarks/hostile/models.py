@@ -235,7 +235,7 @@ def _with_arrays(config: dict[str, Any], document: Any, data: bytes, rng: random
     """The arrays that a config asks for, where the program itself would take it and they are small."""
     try:
         shapes = modelfile._expected(json.loads(json.dumps(config)))
-    except Exception:  # noqa: BLE001 - it is refused whatever stands beside it
+    except Exception:  # it is refused whatever stands beside it
         return document, data
     sizes = {name: math.prod(shape) * np.dtype(dtype).itemsize for name, (shape, dtype) in shapes.items()}
     if sum(sizes.values()) > MOST_ARRAYS:

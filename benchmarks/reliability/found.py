@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,11 @@ class Found(NamedTuple):
     seconds: float
     peak: float = float("nan")
     note: str = ""
+
+
+def title(case: Callable[[bool], Found]) -> str:
+    """What a case says of itself, before the first semicolon."""
+    return str(case.__doc__).split(";")[0].rstrip(".")
 
 
 class Ended(NamedTuple):

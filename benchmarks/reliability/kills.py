@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks import ranks
-from benchmarks.reliability.found import Found, clock, ended, hashes, killed, stale, table, weights
+from benchmarks.reliability.found import Found, clock, ended, hashes, killed, stale, table, title, weights
 
 ROWS, STEPS = 4_000, 600
 OFTEN = "work.LONG_FIT = 0.3"  # seconds between two checkpoints
@@ -29,7 +29,7 @@ def of_fits(bounded: bool) -> Found:
         start = clock()
         first = ended([*fit, str(folder / "undisturbed")], OFTEN)
         if first.code:
-            return Found(_title(of_fits), 1, [first.err], clock() - began)
+            return Found(title(of_fits), 1, [first.err], clock() - began)
         length, expected = clock() - start, weights(folder / "undisturbed")
         hits = 0
         for chain in range(chains):
@@ -40,7 +40,7 @@ def of_fits(bounded: bool) -> Found:
             if last.code or weights(out) != expected:
                 failures.append(f"chain {chain}: {last.err or 'other weights'}")
             failures += [f"chain {chain}: left {name}" for name in stale(folder)]
-    return Found(_title(of_fits), hits, failures, clock() - began, last.peak, f"{chains} fits")
+    return Found(title(of_fits), hits, failures, clock() - began, last.peak, f"{chains} fits")
 
 
 def of_jobs(bounded: bool) -> Found:
@@ -55,7 +55,7 @@ def of_jobs(bounded: bool) -> Found:
         holed.to_parquet(folder / "holed.parquet")
         first = ended(["fit", str(folder / "t.parquet"), "--max-iter", "100", "-o", str(folder / "m")])
         if first.code:
-            return Found(_title(of_jobs), 1, [first.err], clock() - began)
+            return Found(title(of_jobs), 1, [first.err], clock() - began)
         jobs = {
             "sample": ["sample", str(folder / "m"), "-n", "20000", "--seed", "7"],
             "score": ["score", str(folder / "m"), str(folder / "t.parquet")],
@@ -72,7 +72,7 @@ def of_jobs(bounded: bool) -> Found:
             if last.code or hashes(out) != hashes(folder / f"{name} whole") or len(hashes(out)) != 40:
                 failures.append(f"{name}: {last.err or 'other rows'}")
             failures += [f"{name}: left {left}" for left in stale(out)]
-    return Found(_title(of_jobs), hits, failures, clock() - began, peak)
+    return Found(title(of_jobs), hits, failures, clock() - began, peak)
 
 
 STEPS_OF_A_WRITE = {
@@ -149,7 +149,7 @@ def of_writes(bounded: bool) -> Found:
                     failures.append(f"{what}, {step}: no sentence: {done.stdout!r}")
                 if _written(write, Path(place) / "t", 2) != new or stale(Path(place)):
                     failures.append(f"{what}, {step}: the next write left {stale(Path(place))}")
-    return Found(_title(of_writes), tried, failures, clock() - began)
+    return Found(title(of_writes), tried, failures, clock() - began)
 
 
 def _written(write: str, target: Path, version: int) -> bytes:
@@ -161,14 +161,10 @@ def _written(write: str, target: Path, version: int) -> bytes:
     return path.read_bytes()
 
 
-def _title(case) -> str:  # noqa: ANN001
-    return case.__doc__.split(";")[0].rstrip(".")
-
-
 def of_ranks(bounded: bool) -> Found:
     """kill -9 of either of two processes of a fit; started again, the weights of the undisturbed fit over two."""
     began = clock()
     found = ranks.kills(1 if bounded else 10, 0)
     failures = [f"{found[what]} of {found['kills']}: {what}" for what in ("failed", "other weights") if found[what]]
     note = f"{found['identical']} identical; of rank 0 and 1: {found['of rank']}"
-    return Found(_title(of_ranks), found["kills"], failures, clock() - began, note=note)
+    return Found(title(of_ranks), found["kills"], failures, clock() - began, note=note)

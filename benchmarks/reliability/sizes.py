@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.reliability.found import Found, clock, ended, folder_of, hashes, table
+from benchmarks.reliability.found import Found, clock, ended, folder_of, hashes, table, title
 
 GIB = 1024.0
 
@@ -41,7 +41,7 @@ def memory(bounded: bool, rows: tuple[int, int] | None = None, place: Path | Non
                     failures.append(
                         f"{what} of {size:,} rows takes {peaks[what, size] - peaks[what, small]:.0f} MB more"
                     )
-    return Found(_title(memory), 4, failures, clock() - began, max(peaks.values()), "; ".join(note))
+    return Found(title(memory), 4, failures, clock() - began, max(peaks.values()), "; ".join(note))
 
 
 def rate(bounded: bool) -> Found:
@@ -75,7 +75,7 @@ def rate(bounded: bool) -> Found:
     if ratio < (0.6 if bounded else 0.8):  # a machine shared with others is no witness: in CI a breakdown only
         failures.append(f"streamed scoring has {ratio:.2f} of the rate in memory")
     spread = f"{ratio:.2f} ({min(ratios):.2f} … {max(ratios):.2f}) of the rate in memory, {in_memory():,.0f} rows/s"
-    return Found(_title(rate), len(ratios), failures, clock() - began, note=spread)
+    return Found(title(rate), len(ratios), failures, clock() - began, note=spread)
 
 
 def quality(bounded: bool) -> Found:
@@ -97,7 +97,7 @@ def quality(bounded: bool) -> Found:
             note.append(f"{gap:+.4f}")
             if gap < (-0.05 if bounded else -0.01):
                 failures.append(f"seed {seed}: {gap:+.4f} nats")
-    return Found(_title(quality), len(seeds), failures, clock() - began, note=f"nats above: {', '.join(note)}")
+    return Found(title(quality), len(seeds), failures, clock() - began, note=f"nats above: {', '.join(note)}")
 
 
 def determinism(bounded: bool) -> Found:
@@ -123,7 +123,7 @@ def determinism(bounded: bool) -> Found:
                 ended([*draw, "-o", str(folder / f"by {shards}"), "--shard", f"{i}/{shards}"], small)
             if hashes(folder / f"by {shards}") != hashes(folder / "by 1") or len(hashes(folder / "by 1")) != 10:
                 failures.append(f"{shards} shards")
-    return Found(_title(determinism), runs + len(fits) + 3, failures, clock() - began)
+    return Found(title(determinism), runs + len(fits) + 3, failures, clock() - began)
 
 
 def capacity(bounded: bool) -> Found:
@@ -145,7 +145,7 @@ def capacity(bounded: bool) -> Found:
         note.append(
             f"{width} columns: read {read:,.0f}/s, score {scored:,.0f}/s, draw {drawn:,.0f}/s, fit {fitted:.0f} s"
         )
-    return Found(_title(capacity), len(widths), failures, clock() - began, note="; ".join(note))
+    return Found(title(capacity), len(widths), failures, clock() - began, note="; ".join(note))
 
 
 def _wide(size: int, width: int) -> pa.Table:
@@ -165,7 +165,3 @@ def _rate(size: int, work: Callable[[], object]) -> float:
         work()
         seconds.append(time.perf_counter() - start)
     return size / float(np.median(seconds))
-
-
-def _title(case) -> str:  # noqa: ANN001
-    return case.__doc__.rstrip(".")

@@ -8,6 +8,7 @@ i/n is a stretch of the parts. Beside them `_job.json` says what the folder hold
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -53,7 +54,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class OfTable:
+class OfTable(ABC):
     """A job that goes through the rows of a table."""
 
     table: str
@@ -78,9 +79,9 @@ class OfTable:
         """What its parts follow from, beside the model."""
         return asdict(self) | {"table": self.stream.signature()}
 
+    @abstractmethod
     def part(self, model: Any, rows: pa.Table, number: int) -> pa.Table:
         """A part, from its rows."""
-        raise NotImplementedError
 
     def parts(self, model: Any, numbers: Sequence[int]) -> Iterator[pa.Table]:
         """The parts with these numbers, which ascend; the table is read once, from the first of them on."""
