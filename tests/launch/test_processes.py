@@ -20,6 +20,8 @@ place, folder = processes.Place.told(), Path(sys.argv[1])
 first = not (folder / "again").exists()
 def kill(): os.kill(os.getpid(), signal.SIGKILL)
 def wait(): time.sleep(60)
+def wait_for(name):  # written by another rank, however slowly it starts
+    while not (folder / name).exists(): time.sleep(0.01)
 """
 
 
@@ -39,6 +41,7 @@ def test_each_rank_knows_its_place_and_all_have_as_many_cores(tmp_path):
     code = """
 cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 (folder / str(place.rank)).write_text(f"{place.size} {place.coordinator} {len(cores)} {len(sys.argv)}")
+for other in range(place.size): wait_for(str(other))
 """
     mine = sorted(os.sched_getaffinity(0))
     assert supervised(code, tmp_path, 4) == (0, [])
@@ -53,9 +56,10 @@ cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 def test_when_one_dies_all_are_started_again_from_the_checkpoint(tmp_path, dead):
     code = f"""
 if first and place.rank == {dead}:
-    (folder / "checkpoint").write_text("here"); (folder / "again").touch(); kill()
-if first: wait()
+    wait_for("begun"); (folder / "checkpoint").write_text("here"); (folder / "again").touch(); kill()
+if first: (folder / "begun").touch(); wait()
 (folder / str(place.rank)).write_text(" ".join(sys.argv[2:]))
+wait_for("0"); wait_for("1")
 """
     exit_code, said = supervised(code, tmp_path)
     where = f"all are started again from the checkpoint {tmp_path / 'checkpoint'}."
@@ -66,7 +70,7 @@ if first: wait()
 def test_an_older_checkpoint_counts_only_if_the_person_goes_on_from_it(tmp_path):
     code = """
 (folder / f"{place.rank} {first}").write_text(" ".join(sys.argv[2:]))
-if first and place.rank == 1: (folder / "again").touch(); kill()
+if first and place.rank == 1: wait_for("0 True"); (folder / "again").touch(); kill()
 if first: wait()
 """
     (tmp_path / "checkpoint").write_text("of another fit")
@@ -74,13 +78,14 @@ if first: wait()
         exit_code, [line] = supervised(code, tmp_path, resume=resume)
         assert exit_code == 0 and ("from the checkpoint" if resume else "from the beginning") in line
         assert [(tmp_path / f"0 {first}").read_text() for first in (False, True)] == [word] * 2
-        (tmp_path / "again").unlink()
+        for name in ("again", "0 True", "0 False"):
+            (tmp_path / name).unlink()
 
 
 def test_the_line_names_the_one_that_was_killed_not_the_one_that_lost_it(tmp_path):
     code = """
-if first and place.rank == 1: time.sleep(0.5); (folder / "again").touch(); kill()
-if first: os._exit(134)
+if first and place.rank == 1: wait_for("gone"); (folder / "again").touch(); kill()
+if first: (folder / "gone").touch(); os._exit(134)
 """
     assert supervised(code, tmp_path)[1] == [
         "process 1 of 2 was killed by signal 9: all are started again from the beginning."
@@ -92,8 +97,11 @@ if first: os._exit(134)
 def test_ranks_that_die_again_and_again_are_given_up_with_their_last_lines(tmp_path):
     code = """
 with (folder / "starts").open("a") as file: file.write(str(place.rank))
-if place.rank == 1: print("out of memory", file=sys.stderr, flush=True); time.sleep(0.5); kill()
-wait()
+if place.rank == 0: wait()
+print("out of memory", file=sys.stderr, flush=True)
+starts = lambda: (folder / "starts").read_text()
+while starts().count("0") < starts().count("1"): time.sleep(0.01)
+kill()
 """
     words = (
         r"process 1 of 2 was killed by signal 9, and so it went 3 times without a newer.*2 processes\?.*out of memory"
@@ -121,14 +129,21 @@ wait()
 """
     assert supervised(alone, tmp_path) == (2, ["process 1 of 2 ended with code 2:\nno table here"])
     by_all = """
-if place.rank == 0: time.sleep(1.0)  # it has the words, so it is waited for
+if place.rank == 0: (folder / "begun").touch(); time.sleep(1.0)  # it has the words, so it is waited for
+wait_for("begun")
 os._exit(2)
 """
     assert supervised(by_all, tmp_path) == (2, [])
 
 
 def test_the_first_rank_done_is_the_fit_done(tmp_path):
-    assert supervised("if place.rank: time.sleep(0.3); kill()", tmp_path) == (0, [])
+    code = """
+if place.rank == 0: (folder / "part").write_text(str(os.getpid())); (folder / "part").rename(folder / "pid"); sys.exit()
+wait_for("pid")
+while Path("/proc", (folder / "pid").read_text()).exists(): time.sleep(0.01)
+kill()
+"""
+    assert supervised(code, tmp_path) == (0, [])
 
 
 LONELY = (
