@@ -28,9 +28,9 @@ METRICS = {
     "AUC over": "AUC less that of real rows, on the same split",
     "zeros off": f"largest distance of a column's share of zeros among {NUM_DRAWS:,} draws from the training share",
     "negatives": "share of draws with a value below zero",
-    "pattern TV": "total variation between the zero patterns of the draws and of the held-out rows",
-    "TV ratio": "pattern TV over that of real rows, on the same split",
-    "q99 ratio": "99 % quantile of the row sum, draws over held-out",
+    "pattern TV": f"total variation between the zero patterns of {NUM_DRAWS:,} draws and of the held-out rows",
+    "TV ratio": "pattern TV over that of real rows, which are all fitted rows, on the same split",
+    "q99 ratio": "99 % quantile of the row sum, as many draws over held-out rows",
     "outside": "held-out rows with a value that the fitted schema gives no probability; no model's mean counts them",
     "log density": "mean held-out log density a row, in nats, per unit of each positive amount",
     "above patterns": "the same less that of bootstrapped patterns + Gaussian log-amounts, on the same rows",
@@ -120,7 +120,7 @@ def measure(
         rows |= peers.row(peer, parts.train, generator)
         if f"{peer.name}, by hand" in several:
             rows[f"{peer.name}, by hand"] = fidelity(parts, several[f"{peer.name}, by hand"], seed)
-    rows[REAL] = fidelity(parts, np.random.default_rng(seed).permutation(parts.train)[: len(parts.test)], seed)
+    rows[REAL] = fidelity(parts, np.random.default_rng(seed).permutation(parts.train), seed)
     for row in filter(None, rows.values()):
         row["AUC over"] = row["AUC"] - rows[REAL]["AUC"]
         row["TV ratio"] = row["pattern TV"] / rows[REAL]["pattern TV"]
@@ -135,14 +135,15 @@ def measure(
 
 
 def fidelity(parts: Split, draws: NDArray, seed: int) -> dict[str, float]:
+    """How far draws are from held-out rows; shares by all draws, the rest by as many as there are held-out rows."""
     zeros = np.abs(np.mean(draws == 0, axis=0) - np.mean(parts.train == 0, axis=0))
-    draws = draws[: len(parts.test)]
+    as_many = draws[: len(parts.test)]
     return {
-        "AUC": two_sample_auc(parts.test, draws, seed=seed).value,
+        "AUC": two_sample_auc(parts.test, as_many, seed=seed).value,
         "zeros off": float(zeros.max()),
-        "negatives": float(np.mean((draws < 0).any(1))),
+        "negatives": float(np.mean((as_many < 0).any(1))),
         "pattern TV": pattern_total_variation(parts.test == 0, draws == 0).value,
-        "q99 ratio": q99_ratio(parts.test, draws).value,
+        "q99 ratio": q99_ratio(parts.test, as_many).value,
     }
 
 
