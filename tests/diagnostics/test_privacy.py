@@ -77,6 +77,19 @@ def test_copies_with_an_amount_are_counted_and_rows_on_atoms_are_not():
     assert d.exact_copies(train, train, draws).value.value == 4 / 5  # without atoms every row is one of amounts
 
 
+def test_without_held_out_rows_the_floor_is_what_repeats_among_the_real_ones():
+    train = {"a": np.array([1.5, 1.5, 2.5, 9.0])}
+    copies = d.exact_copies(train, None, {"a": np.array([1.5, 2.5, 9.0, 4.0])})
+    assert copies.value.value == 3 / 4 and copies.floor.value == 2 / 4
+
+
+def test_the_level_of_near_rows_holds_under_equal_laws_and_not_for_blurred_copies():
+    real = law(11, n=2000)
+    assert d.near_records(real, law(12, n=2000)).low < 0.05 < d.near_records(real, law(13, n=2000)).high
+    assert d.near_records(real, {**real, "age": real["age"] + 1e-6}).value == 1.0
+    assert d.near_records({name: np.repeat(x, 2) for name, x in real.items()}, real) is None
+
+
 def test_a_table_without_amounts_is_refused():
     whole = {"a": np.arange(3)}
     with pytest.raises(ValueError, match="`train` must have a column of floating-point numbers; got none"):

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from ptilde import Categorical, Count, DataError, Positive, Real, Schema, SemiContinuous
 from ptilde.diagnostics import pit_among
-from ptilde.report import density_slice, pictures, plots
+from ptilde.report import canvas, density_slice, pictures, plots
 
 RNG = np.random.default_rng(0)
 KINDS = {
@@ -66,6 +66,31 @@ def test_values_that_a_logarithmic_scale_cannot_show_are_told_in_words():
     assert pictures._hidden(KINDS["paid"], REAL["paid"], drawn).endswith("0.000 real, 0.500 model at or below zero")
     assert pictures._hidden(KINDS["paid"], REAL["paid"], REAL["paid"]) == ""
     assert pictures._hidden(KINDS["length"], REAL["length"], drawn) == ""
+
+
+def test_a_count_of_few_values_is_sticks_alone_with_its_zeros():
+    (place,) = plots.plot_marginals(REAL, DRAWN, SCHEMA, ["visits"], axes())
+    values = np.unique(np.concatenate([REAL["visits"], DRAWN["visits"]]))
+    np.testing.assert_allclose(heights(place)[0], [np.mean(REAL["visits"] == value) for value in values])
+    assert not place.child_axes and not stairs(place)
+
+
+def test_even_counts_have_a_histogram_without_teeth():
+    even = {"visits": np.repeat(np.arange(20.0, 91.0), 20)}
+    (place,) = plots.plot_marginals(even, even, Schema({"visits": Count()}), ["visits"], axes())
+    values, edges, _ = stairs(place)[0]
+    assert len(values) > 20 and (edges % 1 == 0.5).all()
+    assert (np.diff(values) > 0).all()  # on a logarithmic scale each step up is wider
+
+
+@pytest.mark.parametrize("ends", [(18, 85), (1.2, 1.4), (3, 40), (0.02, 7e6)])
+def test_a_logarithmic_axis_has_two_plain_numbers_or_more(ends):
+    place = axes()
+    canvas.logarithmic_scale(place, "x")
+    place.set_xlim(*ends)
+    place.figure.canvas.draw()
+    seen = [text.get_text() for text in place.get_xticklabels() if ends[0] <= text.get_position()[0] <= ends[1]]
+    assert 2 <= len(seen) <= 6 and all(float(text.replace(",", "")) > 0 for text in seen)
 
 
 def test_categories_are_sticks_alone_and_reals_a_histogram_alone():

@@ -186,7 +186,10 @@ def test_a_synthetic_table_is_judged_without_a_model():
 def test_half_of_the_real_rows_are_the_floor_where_no_others_are_given():
     found = measure_tables(table(1), table(1))
     assert len(found.train["length"]) == len(found.test["length"]) == 300
-    assert found.memory.closest is None and found.memory.copies.value.value == 0.5
+    assert found.memory.closest is None and found.memory.copies == (
+        (1.0, *found.memory.copies.value[1:]),
+        (0.0, *found.memory.copies.floor[1:]),
+    )
     assert marks(found)[MEMORY] == "poor"
 
 

@@ -12,7 +12,7 @@ from all of them:
 | its tail | `tail_quantiles`, `q99_ratio`, `mean_excess`, `hill` |
 | columns together | `compare_correlations`, `tail_dependence` |
 | atoms together | `pattern_test`, `pattern_fit_test`, `pattern_total_variation`, `pair_patterns` |
-| single rows | `closest_records`, `exact_copies` |
+| single rows | `closest_records`, `near_records`, `exact_copies` |
 | estimators and samplers | `simulation_calibration`, `coverage` |
 
 A table is a 2-D array, or a mapping from column name to a 1-D array (numbers with NaN for missing, or objects).
@@ -38,7 +38,7 @@ from ptilde.diagnostics.patterns import (
     pattern_test,
     pattern_total_variation,
 )
-from ptilde.diagnostics.privacy import closest_records, exact_copies
+from ptilde.diagnostics.privacy import closest_records, exact_copies, near_records
 from ptilde.diagnostics.results import Bounded, Estimate, Floored, Test, beside_floor
 from ptilde.diagnostics.simulation import coverage, ranks_among, simulation_calibration
 from ptilde.diagnostics.tails import hill, mean_excess, q99_ratio, tail_quantiles
@@ -72,6 +72,7 @@ __all__ = [
     "mean_excess",
     "mixed_ksd_test",
     "mmd_test",
+    "near_records",
     "pair_patterns",
     "pattern_fit_test",
     "pattern_test",

@@ -12,6 +12,7 @@ A binomial error would count neighbours that many rows share as if they were man
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -72,8 +73,34 @@ def closest_records(
     return ClosestRecords(Estimate(value, error), p_value, float(np.median(near)), float(np.median(far)))
 
 
+def near_records(
+    real: Columns | ArrayLike, draws: Columns | ArrayLike, *, level: float = 0.05, confidence: float = 0.95
+) -> Bounded | None:
+    """The share of draws nearer to a real row than all but few real rows are to another: `level` under equal laws.
+
+    A law that is too narrow has more of them too; copies with a little noise have nearly all.
+
+    Args:
+        real: the rows that the draws were made from, if none is known that they were not made from.
+        draws: drawn rows, measured as in `closest_records`.
+        level: the share of real rows that lie as near to another one.
+        confidence: of the interval.
+
+    Returns:
+        The share, or None where more real rows than `level` have a twin.
+    """
+    from scipy.spatial import KDTree
+
+    rows, drawn, _ = _placed(columns(real), columns(draws), columns(draws))
+    tree = KDTree(rows)
+    near = np.quantile(tree.query(rows, 2)[0][:, 1], level)
+    if near <= TIE:
+        return None
+    return share(int(np.sum(tree.query(drawn)[0] < near)), len(drawn), confidence)
+
+
 def exact_copies(
-    train: Columns, test: Columns, draws: Columns, atoms: Mapping[str, Sequence[float]] | None = None
+    train: Columns, test: Columns | None, draws: Columns, atoms: Mapping[str, Sequence[float]] | None = None
 ) -> Floored:
     """The share of draws, with an amount off the atoms, that repeat a fitted row; its floor is that of held-out rows.
 
@@ -81,7 +108,7 @@ def exact_copies(
 
     Args:
         train: name to column: the rows of the fit.
-        test: held-out rows.
+        test: held-out rows; None if there are none: the floor is the share of fitted rows that repeat another one.
         draws: the model's rows.
         atoms: the atoms of each column that has some; columns of floating-point numbers are amounts.
     """
@@ -90,14 +117,18 @@ def exact_copies(
     if not numbers:
         raise ValueError("`train` must have a column of floating-point numbers; got none.")
 
-    def copies(rows: Columns) -> Bounded:
-        real, others = coded(columns(train), columns(rows))
-        known = {row.tobytes() for row in np.nan_to_num(real, nan=np.inf) + 0.0}  # + 0.0 makes of -0.0 a 0.0
-        looked_at = np.any(atom_states(rows, amounts) == 0, axis=1)
-        found = [row.tobytes() in known for row in np.nan_to_num(others[looked_at], nan=np.inf) + 0.0]
+    def copies(rows: Columns, fewest: int = 1) -> Bounded:
+        real, others = (_words(part) for part in coded(columns(train), columns(rows)))
+        times, looked_at = Counter(real), np.any(atom_states(rows, amounts) == 0, axis=1)
+        found = [times[row] >= fewest for row, look in zip(others, looked_at, strict=True) if look]
         return share(sum(found), len(found))
 
-    return Floored(copies(draws), copies(test))
+    return Floored(copies(draws), copies(train, 2) if test is None else copies(test))
+
+
+def _words(rows: NDArray) -> list[bytes]:
+    """Each row as bytes that are equal where rows are."""
+    return [row.tobytes() for row in np.nan_to_num(rows, nan=np.inf) + 0.0]  # + 0.0 makes of -0.0 a 0.0
 
 
 def _placed(train: Columns, test: Columns, draws: Columns) -> tuple[Floats, Floats, Floats]:

@@ -145,34 +145,50 @@ def histogram(
     totals: tuple[int, int],
     *,
     logarithmic: bool,
+    step: float | None = None,
     num_bins: int = 49,
     legend: bool = True,
 ) -> None:
-    """Shares of rows in bins, real over model; all but a thousandth of the values are shown."""
+    """Shares of rows in bins, real over model; all but a thousandth of the values are shown.
+
+    Of values that are recorded in steps bins hold whole ones, and a share is that of a bin of the usual width: else
+    bins of one step and of two take turns, and the histogram is a comb.
+    """
     both = np.concatenate([real, model])
     if not len(both):
         return
-    low, high = np.quantile(both, [0.0005, 0.9995])
+    edges = _edges(*np.quantile(both, [0.0005, 0.9995]), num_bins, step, logarithmic=logarithmic)
     if logarithmic:
-        edges = np.geomspace(low, max(high, low * 1.001), num_bins + 1)
         logarithmic_scale(axes, "x")
-    else:
-        edges = np.linspace(low, max(high, low + 1e-9 * (1 + abs(low))), num_bins + 1)
+    width = np.diff(np.log(edges) if logarithmic else edges)
+    even = width.sum() / num_bins / width  # 1 but for bins that end between recorded values
     for values, total, color, label in zip((real, model), totals, (REAL, MODEL), ("real", "model"), strict=True):
-        axes.stairs(np.histogram(values, edges)[0] / total, edges, color=color, label=label, linewidth=1.2)
+        axes.stairs(np.histogram(values, edges)[0] / total * even, edges, color=color, label=label, linewidth=1.2)
     axes.set_ylim(0, None)
     if legend:
         axes.legend(fontsize=7)
 
 
+def _edges(low: float, high: float, num_bins: int, step: float | None, *, logarithmic: bool) -> NDArray[np.float64]:
+    if step is not None:
+        low, high = low - step / 2, high + step / 2
+    if logarithmic:
+        edges = np.geomspace(low, max(high, low * 1.001), num_bins + 1)
+    else:
+        edges = np.linspace(low, max(high, low + 1e-9 * (1 + abs(low))), num_bins + 1)
+    return edges if step is None else step * (np.unique(np.round(edges / step - 0.5)) + 0.5)
+
+
 def logarithmic_scale(axes: Axes, which: str, num_ticks: int = 5) -> None:
     """A logarithmic axis whose ticks are plain numbers (the usual ones are mathematics, which is not read here)."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    from ptilde.report.ticks import Decades, spelt
 
     (axes.set_xscale if which == "x" else axes.set_yscale)("log", nonpositive="mask")
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(numticks=num_ticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(Decades(numticks=num_ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: spelt(value)))
     axis.set_minor_locator(NullLocator())
 
 

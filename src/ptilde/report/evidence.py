@@ -19,11 +19,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptilde.diagnostics import Bounded, Estimate, Floored, closest_records, compare_correlations, exact_copies, mmd_test
+from ptilde.diagnostics import (
+    Bounded,
+    Estimate,
+    Floored,
+    closest_records,
+    compare_correlations,
+    exact_copies,
+    mmd_test,
+    near_records,
+)
 from ptilde.diagnostics.mixed import MixedTest, mixed_ksd_test
 from ptilde.diagnostics.privacy import ClosestRecords
 from ptilde.diagnostics.results import share
-from ptilde.report.rows import Columns, at_most, atoms_of, numeric, off_atoms
+from ptilde.report.rows import Columns, at_most, atoms_of, joined, numeric, off_atoms
 from ptilde.tabular.schema import Categorical, Interval, Kind, Positive, Schema
 
 LEVEL = 0.05  # of a table's columns or pairs together
@@ -74,10 +83,12 @@ class Memory:
     Attributes:
         copies: share of draws that repeat one, with that of other real rows as its floor; None without amounts.
         closest: how often the nearest real row is one of them and not an unseen one; None if no row is unseen.
+        near: the share of draws nearer to one than 95 % of them are to another; None if rows are unseen, or repeat.
     """
 
     copies: Floored | None
     closest: ClosestRecords | None
+    near: Bounded | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ def bodies(schema: Schema, real: Columns, draws: Columns) -> dict[str, Body]:
         return rows[name][off_atoms(rows[name], atoms.get(name, ()))]
 
     split = {name: (body(real, name), body(draws, name)) for name in numeric(schema)}
-    split = {name: pair for name, pair in split.items() if len(pair[0]) >= MIN_BODY and len(pair[1])}
+    split = {name: pair for name, pair in split.items() if len(pair[0]) >= MIN_BODY}
     totals = len(next(iter(real.values()))), len(next(iter(draws.values())))
     return {name: _body(*pair, totals, len(split)) for name, pair in split.items()}
 
@@ -111,7 +122,9 @@ def bodies(schema: Schema, real: Columns, draws: Columns) -> dict[str, Body]:
 def _body(real: NDArray, drawn: NDArray, totals: tuple[int, int], num_columns: int) -> Body:
     from scipy.stats import ks_2samp
 
-    gap, chance = float(ks_2samp(real, drawn, method="asymp").statistic), by_chance(len(real), len(drawn), num_columns)
+    # A body of which nothing was drawn is as far off as can be, and no chance excuses it.
+    gap = float(ks_2samp(real, drawn, method="asymp").statistic) if len(drawn) else 1.0
+    chance = by_chance(len(real), len(drawn) or np.inf, num_columns)
     limit = np.sort(real)[-NUM_LARGEST]
     expected = np.sum(real > limit) / totals[0]
     if expected == 0:
@@ -165,7 +178,7 @@ def dependence(schema: Schema, real: Columns, draws: Columns, seed: int) -> Depe
     if not known.any():
         return None
     beyond = np.where(known, difference - norm.ppf(1 - LEVEL / 2 / known.sum()) * error, -np.inf)
-    worst = int(np.argmax(beyond))
+    worst = int(np.argmax(beyond if beyond.max() > 0 else np.where(known, difference, -np.inf)))
     i, j = (int(places[worst]) for places in upper)
     first, second, spread = (float(values[i, j]) for values in (found.first, found.second, found.standard_error))
     return Dependence(names[i], names[j], first, second, spread, max(0.0, float(beyond[worst])))
@@ -203,9 +216,13 @@ def memory(schema: Schema, train: Columns, test: Columns, draws: Columns, seed: 
     held, drawn = (any(off_atoms(rows[n], atoms.get(n, ())).any() for n in numeric(schema)) for rows in some)
     # Categories that are numbers are no amounts: every one of them is a point.
     points: dict[str, Any] = {n: k.categories for n, k in schema.columns.items() if isinstance(k, Categorical)}
-    copies = exact_copies(train, some[0], some[1], points | atoms) if held and drawn else None
-    closest = closest_records(at_most(train, MOST_ROWS), some[0], some[1], seed=seed) if unseen else None
-    return Memory(copies, closest)
+    copies = None
+    if held and drawn:  # of a table by itself all real rows may have been copied
+        known, others = (train, some[0]) if unseen else (joined(train, test), None)
+        copies = exact_copies(known, others, some[1], points | atoms)
+    if unseen:
+        return Memory(copies, closest_records(at_most(train, MOST_ROWS), some[0], some[1], seed=seed))
+    return Memory(copies, None, near_records(at_most(joined(train, test), 4 * MOST_ROWS), some[1], level=LEVEL))
 
 
 def score_fit(model: Any, schema: Schema, test: Any, held_out: Columns, draws: Columns, seed: int) -> ScoreFit:

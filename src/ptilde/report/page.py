@@ -19,6 +19,7 @@ from ptilde import _files
 from ptilde.report import pictures, regressor_pictures
 from ptilde.report.canvas import Picture, legible
 from ptilde.report.numbers import Verdict
+from ptilde.report.phrases import figures
 from ptilde.report.regressor import RegressorVerdict
 
 MARKS = {"good": "good", "fair": "look at it", "poor": "poor", "none": ""}
@@ -42,6 +43,7 @@ def page(verdict: Any, title: str) -> str:
         undefined=jinja2.StrictUndefined,
         finalize=_legible,
     )
+    environment.filters["figures"] = figures
     template, parts = parts_of(verdict)
     return environment.get_template(template).render(
         title=title,

@@ -6,6 +6,7 @@ is poor.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 from ptilde.diagnostics import Estimate
@@ -48,6 +49,15 @@ def plus_minus(estimate: Estimate) -> str:
 def number(x: float) -> str:
     """A number with three decimals."""
     return f"{round(x, 3) + 0.0:.3f}"  # + 0.0 makes of -0.000 a 0.000
+
+
+def figures(x: float) -> str:
+    """A number in the units of a column: four figures, and no exponent where a person would write none."""
+    if not 1e-4 <= abs(x) < 1e9:
+        return f"{x:.4g}"
+    places = 3 - math.floor(math.log10(abs(x)))
+    text = f"{round(x, places):,.{max(0, places)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def p_value(p: float) -> str:

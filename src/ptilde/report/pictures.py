@@ -13,7 +13,7 @@ from ptilde.report import plots
 from ptilde.report.canvas import Picture, picture, shown
 from ptilde.report.evidence import by_chance, furthest_from_even
 from ptilde.report.numbers import Verdict
-from ptilde.report.plots.marginals import points_and_shares
+from ptilde.report.plots.marginals import few_counts, points_and_shares
 from ptilde.report.plots.together import dependent, largest_difference
 from ptilde.report.plots.training import SCORE_TERMS, named_curves
 from ptilde.report.rows import Pair, atoms_of, numeric, off_atoms, on_log_scale, pattern_shares
@@ -45,7 +45,7 @@ def _column(verdict: Verdict, name: str) -> Picture:
 
 def _hidden(kind: Kind, real: NDArray, drawn: NDArray) -> str:
     """What a logarithmic scale cannot show."""
-    if isinstance(kind, Categorical) or not on_log_scale(kind):
+    if isinstance(kind, Categorical) or not on_log_scale(kind) or few_counts(kind, real, drawn):
         return ""
     share = [float(np.mean(off_atoms(x, atoms_of(Schema({"": kind})).get("", ())) & (x <= 0))) for x in (real, drawn)]
     return f"; not shown: {share[0]:.3f} real, {share[1]:.3f} model at or below zero" if any(share) else ""

@@ -90,6 +90,12 @@ def on_log_scale(kind: Kind) -> bool:
     return not isinstance(body, Real) and getattr(body, "low", 0.0) >= 0
 
 
+def step_of(kind: Kind) -> float | None:
+    """The step that values are recorded in, where there is one."""
+    grid = getattr(kind, "grid", None)
+    return float(grid) if isinstance(grid, int | float) else None
+
+
 def halves(columns: Columns, seed: int) -> tuple[Columns, Columns]:
     """The rows in two halves, at random."""
     num_rows = len(next(iter(columns.values())))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptilde.diagnostics import Comparison, Estimate
-from ptilde.report.evidence import TESTED_ROWS, Body, Dependence, Memory, ScoreFit
+from ptilde.report.evidence import LEVEL, TESTED_ROWS, Body, Dependence, Memory, ScoreFit
 from ptilde.report.phrases import (
     GAP_MARGIN,
     POOR_P,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ptilde.report.numbers import Agreement, Density, Verdict
 
 AUC_MARGIN = 0.035  # above the floor of real rows: what the project asks of itself on RAND HIE
+ATOM_MARGIN = 0.01  # of a share of rows
 CERTIFICATE_MARGIN = 0.06
 TAIL_MARGIN = 0.05
 COPY_MARGIN = 0.005
@@ -62,6 +63,8 @@ def _auc(found: Comparison) -> Finding:
     excess = found.auc.value - found.auc_floor.value
     mark = grade(excess, AUC_MARGIN)
     words = {"good": "Hardly better than chance", "fair": "Somewhat", "poor": "Yes, clearly", "none": ""}[mark]
+    if -excess > AUC_MARGIN + 2 * float(np.hypot(found.auc.standard_error, found.auc_floor.standard_error)):
+        mark, words = "fair", "Its guesses are worse than chance, which happens where drawn rows repeat real ones"
     floor = f"real rows among themselves reach {plus_minus(found.auc_floor)}, and 0.5 is perfect"
     numbers = f"AUC {plus_minus(found.auc)}; {floor}"
     return Finding("Can a classifier tell drawn rows from held-out ones?", f"{words}: {numbers}.", mark)
@@ -80,17 +83,32 @@ def _atoms(found: Comparison) -> list[Finding]:
     pairs = [(name, atom, *pair) for name, shares in found.atoms.items() for atom, pair in shares.items()]
     if not pairs:
         return []
-    excess = [_beyond(real, model) for _, _, real, model in pairs]
-    name, atom, real, model = pairs[int(np.argmax([abs(m.value - r.value) for _, _, r, m in pairs]))]
+    excess = [_beyond(real, model) / _share_margin(real) for _, _, real, model in pairs]
+    gap = [abs(model.value - real.value) for _, _, real, model in pairs]
+    name, atom, real, model = pairs[int(np.argmax(excess if max(excess) else gap))]
     answer = (
-        f"The largest difference is at {name} = {atom:g}, of {len(pairs)} atom{'s' * (len(pairs) > 1)} looked at: "
-        f"{percent(real.value)} of real rows and {percent(model.value)} of drawn ones"
+        f"Furthest off is {name} = {atom:g}, of {len(pairs)} atom{'s' * (len(pairs) > 1)} looked at: "
+        f"{percent(real.value)} of real rows and {percent(model.value)} of drawn ones; {_chance(real, model)}"
     )
-    return [Finding("Is the mass on each atom right?", f"{answer}.", grade(max(excess), SHARE_MARGIN))]
+    return [Finding("Is the mass on each atom right?", f"{answer}.", grade(max(excess), 1.0))]
 
 
 def _beyond(real: Estimate, model: Estimate) -> float:
-    return max(0.0, abs(model.value - real.value) - 2 * model.standard_error)
+    """What of a difference is more than chance makes."""
+    return max(0.0, abs(model.value - real.value) - _noise(real, model))
+
+
+def _noise(real: Estimate, model: Estimate) -> float:
+    return 2 * float(np.hypot(real.standard_error, model.standard_error))
+
+
+def _chance(real: Estimate, model: Estimate) -> str:
+    return f"equal laws differ by up to {100 * _noise(real, model):.1f}"
+
+
+def _share_margin(real: Estimate) -> float:
+    """By how much a share may be off: a small one by a fifth of itself, else it could vanish and pass."""
+    return min(ATOM_MARGIN, max(real.value, 0.001) / 5)
 
 
 def _patterns(found: Comparison) -> list[Finding]:
@@ -112,7 +130,7 @@ def _categories(found: dict) -> list[Finding]:
     name, (value, real, drawn) = max(found.items(), key=lambda item: abs(item[1][2].value - item[1][1].value))
     answer = (
         f"The largest difference is at {name} = {value}, {percent(real.value)} of real rows and "
-        f"{percent(drawn.value)} of drawn ones"
+        f"{percent(drawn.value)} of drawn ones; {_chance(real, drawn)}"
     )
     excess = max(_beyond(real, drawn) for _, real, drawn in found.values())
     return [Finding("Is the share of each category right?", f"{answer}.", grade(excess, SHARE_MARGIN))]
@@ -171,9 +189,9 @@ def _memory(found: Memory | None) -> Finding:
         return Finding(question, "Not looked at: those rows were not given.", "none")
     if found.copies:
         copies, floor = found.copies.value, found.copies.floor
+        said.append(f"{percent(copies.value)} of drawn rows with an amount are exact copies of a real row;")
         said.append(
-            f"{percent(copies.value)} of drawn rows with an amount are exact copies; of other real rows "
-            f"{percent(floor.value)} are."
+            f"{percent(floor.value)} of {'unseen real rows are' if found.closest else 'real rows repeat another'}."
         )
         marks.append(grade(max(0.0, copies.low - floor.high), COPY_MARGIN))
     if found.closest:
@@ -183,6 +201,12 @@ def _memory(found: Memory | None) -> Finding:
             "and 0.5 is expected of a law that knows no single row."
         )
         marks.append(grade(max(0.0, near.value - 0.5 - 2 * near.standard_error), NEAR_MARGIN))
+    elif found.near:
+        said.append(
+            f"{percent(found.near.value)} of drawn rows lie closer to a real row than {percent(1 - LEVEL)} of real "
+            f"rows lie to each other, and {percent(LEVEL)} is expected. Unseen real rows would tell more."
+        )
+        marks.append(grade(max(0.0, found.near.low - LEVEL), LEVEL))
     else:
         said.append("Whether drawn rows lie nearer to them than to unseen ones cannot be said without unseen ones.")
     return Finding(question, " ".join(said), worst_of(marks) if marks else "none")

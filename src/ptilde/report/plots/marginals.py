@@ -26,9 +26,9 @@ from ptilde.report.canvas import (
     shown,
     sticks,
 )
-from ptilde.report.rows import atoms_of, off_atoms, on_log_scale, paired
+from ptilde.report.rows import atoms_of, off_atoms, on_log_scale, paired, step_of
 from ptilde.tabular.kinds import empty
-from ptilde.tabular.schema import Categorical, Kind, Schema, on_atom
+from ptilde.tabular.schema import Categorical, Count, Kind, Schema, on_atom
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,8 +73,16 @@ def points_and_shares(kind: Kind, *columns: NDArray) -> dict[str, list[float]]:
     if isinstance(kind, Categorical):
         found = {str(p): [float(np.mean(x == p)) for x in columns] for p in kind.categories[:MAX_POINTS]}
     else:
-        found = {f"{a:g}": [float(np.mean(on_atom(x, a))) for x in columns] for a in _atoms(kind)}
+        points = _atoms(kind) or few_counts(kind, *columns)
+        found = {f"{a:g}": [float(np.mean(on_atom(x, a))) for x in columns] for a in points}
     return found | ({"empty": [float(np.mean(empty(x))) for x in columns]} if kind.missing else {})
+
+
+def few_counts(kind: Kind, *columns: NDArray) -> tuple[float, ...]:
+    """The values of a count, where they are few enough to be seen one by one."""
+    values = np.unique(np.concatenate(columns)) if isinstance(kind, Count) else np.empty(0)
+    values = values[np.isfinite(values)]
+    return tuple(values) if len(values) <= MAX_POINTS else ()
 
 
 def _atoms(kind: Kind) -> tuple[float, ...]:
@@ -83,8 +91,8 @@ def _atoms(kind: Kind) -> tuple[float, ...]:
 
 def _marginal(axes: Axes, kind: Kind, real: NDArray, drawn: NDArray) -> None:
     shares = points_and_shares(kind, real, drawn)
-    left, right = axes, axes
-    if shares and not isinstance(kind, Categorical):
+    left, right, has_body = axes, axes, not (isinstance(kind, Categorical) or few_counts(kind, real, drawn))
+    if shares and has_body:
         width = (1 - GAP) * (1 + len(shares)) / (9 + len(shares))
         axes.set_axis_off()
         left, right = axes.inset_axes((0, 0, width, 1)), axes.inset_axes((width + GAP, 0, 1 - width - GAP, 1))
@@ -92,10 +100,9 @@ def _marginal(axes: Axes, kind: Kind, real: NDArray, drawn: NDArray) -> None:
         labels = [shown(label, 10) for label in shares]
         sticks(left, labels, *(list(side) for side in zip(*shares.values(), strict=True)))
         left.tick_params(axis="x", rotation=0 if len(shares) <= 3 else 45 if isinstance(kind, Categorical) else 90)
-    if not isinstance(kind, Categorical):
-        logarithmic = on_log_scale(kind)
-        totals = len(real), len(drawn)
-        histogram(right, _body(kind, real), _body(kind, drawn), totals, logarithmic=logarithmic)
+    if has_body:
+        bodies, totals = (_body(kind, real), _body(kind, drawn)), (len(real), len(drawn))
+        histogram(right, *bodies, totals, logarithmic=on_log_scale(kind), step=step_of(kind))
 
 
 def _body(kind: Kind, values: NDArray) -> NDArray:

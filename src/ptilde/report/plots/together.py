@@ -21,7 +21,7 @@ from ptilde.report.canvas import (
     scatter,
     shown,
 )
-from ptilde.report.rows import Columns, Pair, atoms_of, off_atoms, on_log_scale, paired, pattern_shares
+from ptilde.report.rows import Columns, Pair, atoms_of, off_atoms, on_log_scale, paired, pattern_shares, step_of
 from ptilde.tabular.schema import Schema
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ def dependent(pair: Pair, most: int = MOST_PAIRED) -> list[str]:
 def _histogram(axes: Axes, pair: Pair, name: str) -> None:
     real, drawn = (_body(pair, rows, name) for rows in (pair.real, pair.drawn))
     totals = len(pair.real[name]), len(pair.drawn[name])
-    histogram(axes, real, drawn, totals, logarithmic=on_log_scale(pair.kinds[name]), num_bins=24, legend=False)
-    if on_log_scale(pair.kinds[name]):
+    kind = pair.kinds[name]
+    logarithmic, step = on_log_scale(kind), step_of(kind)
+    histogram(axes, real, drawn, totals, logarithmic=logarithmic, step=step, num_bins=24, legend=False)
+    if logarithmic:
         logarithmic_scale(axes, "x", num_ticks=3)
 
 

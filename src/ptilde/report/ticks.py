@@ -1,0 +1,36 @@
+"""Ticks of a logarithmic axis: powers of ten, or what lies between them where there are not two."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.ticker import LogLocator, MaxNLocator
+from numpy.typing import NDArray
+
+LEAST = 2  # ticks from which a scale can be read
+
+
+class Decades(LogLocator):
+    """Powers of ten where two of them are seen, else 1, 2 and 5 times these, else even steps."""
+
+    def tick_values(self, vmin: float, vmax: float) -> NDArray[np.float64]:
+        """Ticks of an axis between these values."""
+        low, high = sorted((vmin, vmax))
+        if not 0 < low < high < np.inf:
+            return super().tick_values(vmin, vmax)
+        found = np.asarray(super().tick_values(low, high))
+        if _seen(found, low, high) >= LEAST:
+            return found
+        powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        halves = np.outer(powers, [1, 2, 5]).ravel()
+        if _seen(halves, low, high) >= LEAST:
+            return halves
+        return np.asarray(MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high))
+
+
+def _seen(ticks: NDArray, low: float, high: float) -> int:
+    return int(np.sum((ticks >= low) & (ticks <= high)))
+
+
+def spelt(value: float) -> str:
+    """A number as it stands at a tick."""
+    return f"{value:,g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
