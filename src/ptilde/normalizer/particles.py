@@ -8,7 +8,8 @@ At each temperature β, on the path $\pi_\beta \propto \pi_0^{1-\beta} q^\beta$,
 
 Particles are in 32 islands, each with a product and a resampling of its own, whose spread is the standard error.
 Temperatures and moves are chosen from all particles together, which costs a bias of order 1/n, not of order 1/√n. All
-is done twice: the first particles to arrive only say where the second ones start.
+is done twice, or as long as climbs get shorter: particles that have arrived only say where the next ones start, and
+untie real coordinates (`normalizer.untied`), so that the path has the shape of q from its start on.
 
 References:
     Del Moral, Doucet & Jasra (2006), Sequential Monte Carlo samplers, JRSS B 68, equation (14).
@@ -31,7 +32,8 @@ from scipy.stats import rankdata
 from ptilde._typing import LogDensity
 from ptilde.normalizer.importance import LogNormalizer, refuse_few
 from ptilde.normalizer.moves import Moves, Path, Seen, look, moved
-from ptilde.normalizer.start import Start, first
+from ptilde.normalizer.place import Place
+from ptilde.normalizer.start import first
 from ptilde.samplers.columns import Columns
 
 _ISLANDS = 32  # so many for the error of their mean to be known within an eighth
@@ -43,7 +45,8 @@ _FEW_ROUNDS, _MOST_ROUNDS = 8, 64
 _GAINED = 0.995  # of that correlation, by a round; else more of them are of no use
 _DRIFT = 6.5  # standard errors: by chance once in 10^6 (t with 31 degrees), for each of 2d means
 _SPREAD = 0.25  # of the islands, in units of their mean: beyond it their law is too skew for a mean of 32 and its error
-_DENSE = 50  # columns up to which the start has a full covariance
+_MOST_CLIMBS = 4
+_SHORTER = 0.75  # a climb that is no shorter than that, beside the one before, is the last
 Floats = NDArray[np.float64]
 
 
@@ -68,6 +71,15 @@ class Cloud(NamedTuple):
         return np.exp(self.log_w).ravel() / len(self.log_w)
 
 
+class Climb(NamedTuple):
+    """Particles that have arrived, how they moved at last, in how many rounds, and over how many temperatures."""
+
+    cloud: Cloud
+    moves: Moves
+    num_rounds: int
+    num_rungs: int
+
+
 def tempered(
     log_q: LogDensity, columns: Columns, mean: Floats, std: Floats, key: PRNGKeyArray, num_particles: int
 ) -> LogNormalizer:
@@ -81,21 +93,25 @@ def tempered(
         key: of all randomness.
         num_particles: on all islands together.
     """
-    start, shape = Start.of(columns, mean, np.diag(std)), (_ISLANDS, num_particles // _ISLANDS)
-    if any(columns.has_body):
-        cloud, _, _ = _climbed(log_q, start, jr.fold_in(key, 0), shape)
-        start = _fitted(start, look(log_q, start, cloud.x), cloud.weight)
-    top, moves, rounds = _climbed(log_q, start, jr.fold_in(key, 1), shape)
-    found = _together(top, num_particles)
-    path, x = Path(log_q, start, jnp.asarray(1, float)), top.x
-    for i in range(rounds):  # as many again: whether particles have settled
-        x, _ = moved(moves, path, x, jr.fold_in(jr.fold_in(key, 2), i))
-    _refuse_drift(found, top, x)
+    shape, key_climbs, key_drift = (_ISLANDS, num_particles // _ISLANDS), *jr.split(key)
+    place = Place.first(log_q, columns, mean, std)
+    climb = _climbed(place, jr.fold_in(key_climbs, 0), shape)
+    for i in range(1, _MOST_CLIMBS if any(columns.has_body) else 1):
+        place, before = place.fitted(climb.cloud.x, climb.cloud.weight), climb
+        climb = _climbed(place, jr.fold_in(key_climbs, i), shape)
+        if climb.num_rungs > _SHORTER * before.num_rungs:
+            break
+    found = _together(climb.cloud, num_particles)
+    path, x = Path(place.log_q, place.start, jnp.asarray(1, float)), climb.cloud.x
+    for i in range(climb.num_rounds):  # as many again: whether particles have settled
+        x, _ = moved(climb.moves, path, x, jr.fold_in(key_drift, i))
+    _refuse_drift(found, climb.cloud, x)
     return found
 
 
-def _climbed(log_q: LogDensity, start: Start, key: PRNGKeyArray, shape: tuple[int, int]) -> tuple[Cloud, Moves, int]:
-    """Particles at the last temperature, and how they moved there, in how many rounds."""
+def _climbed(place: Place, key: PRNGKeyArray, shape: tuple[int, int]) -> Climb:
+    """Particles at the last temperature."""
+    log_q, start = place
     num, random = shape[0] * shape[1], np.random.default_rng(np.asarray(jr.key_data(key)))
     x = first(start, jr.fold_in(key, 0), num)
     cloud = Cloud(x, np.full(shape, -np.log(shape[1])), np.zeros(shape[0]), np.full(shape[0], float(shape[1])))
@@ -103,7 +119,7 @@ def _climbed(log_q: LogDensity, start: Start, key: PRNGKeyArray, shape: tuple[in
     for rung in range(1, _MOST_RUNGS):
         seen = look(log_q, start, cloud.x)
         if rung == 1:
-            _refuse_start(seen, cloud.x)
+            _refuse_start(seen, cloud.x, place)
         there = _next(beta, seen.rise, cloud.log_w.ravel() - np.log(shape[0]))
         cloud = _reweighted(cloud, (there - beta) * seen.rise.reshape(shape))
         moves, beta = moves.fitted(seen, cloud.weight, there), there
@@ -112,7 +128,7 @@ def _climbed(log_q: LogDensity, start: Start, key: PRNGKeyArray, shape: tuple[in
         x, moves, rounds = _settled(moves, path, cloud.x, jr.fold_in(key, rung))
         cloud = cloud._replace(x=x)
         if beta == 1:
-            return cloud, moves, rounds
+            return Climb(cloud, moves, rounds, rung)
     raise ValueError(
         f"`log_q` must be within reach of its start; got to temperature {beta:.2g} of 1 in {_MOST_RUNGS} steps. "
         "Give `x0`, points (n, d) spread like the mass, or check that log q has a finite integral."
@@ -174,20 +190,6 @@ def _centred_ranks(x: Array) -> Floats:
     return ranks / np.where(length > 0, length, 1.0)
 
 
-def _fitted(start: Start, seen: Seen, weight: Floats) -> Start:
-    """A start with the spread of the particles that arrived."""
-    mean, std = np.array(start.mean), np.diagonal(np.asarray(start.root)).copy()
-    for j in np.flatnonzero(seen.active.sum(0) >= 20):
-        on = seen.active[:, j]
-        mean[j] = np.average(seen.u[on, j], weights=weight[on])
-        std[j] = max(np.sqrt(np.average((seen.u[on, j] - mean[j]) ** 2, weights=weight[on])), 1e-6 * std[j])
-    if start.columns.choices.size or len(mean) > _DENSE:  # coordinates that may be off must be independent
-        return Start.of(start.columns, mean, np.diag(std))
-    away, little = seen.u - mean, 10 / (10 + len(seen.u))
-    covariance = (1 - little) * (away * weight[:, None]).T @ away + little * np.diag(std**2)
-    return Start.of(start.columns, mean, np.asarray(np.linalg.cholesky(covariance), np.float64))
-
-
 def _together(top: Cloud, num_particles: int) -> LogNormalizer:
     """The mean over the islands, and its standard error from their spread."""
     value = float(logsumexp(top.log_z) - np.log(len(top.log_z)))
@@ -207,11 +209,11 @@ def _together(top: Cloud, num_particles: int) -> LogNormalizer:
     return LogNormalizer(value, spread / len(relative) ** 0.5, effective, "smc")
 
 
-def _refuse_start(seen: Seen, x: Array) -> None:
+def _refuse_start(seen: Seen, x: Array, place: Place) -> None:
     wrong = np.isnan(seen.log_q) | (seen.log_q == np.inf)
     if wrong.any() or not np.isfinite(seen.log_q).any():
         i = int(np.argmax(wrong))
-        at = np.asarray(x[i]).tolist()
+        at = place.point(x[i])
         cure = "Correct it there." if wrong.any() else "Give `x0`, points (n, d) where there is mass, or the `support`."
         what = f"{seen.log_q[i]} at {at}" if wrong.any() else f"-inf at all of {len(wrong)} points around {at}"
         raise ValueError(f"`log_q` must be a number below infinity, and finite near its start; got {what}. {cure}")
