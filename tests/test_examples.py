@@ -197,3 +197,16 @@ def test_a_table_without_zeros_is_red_and_one_that_has_them_is_not(tmp_path):
     copula, density = (re.search(rf"^{name}: (\d+) good, (\d+) fair, (\d+) poor", text, re.M) for name in TABLES)
     assert int(copula[3]) >= 4 and int(density[3]) == 0 and int(density[1]) >= 6
     assert re.search(r"\[poor\] Is the mass on each atom right\?", text[: density.start()])
+
+
+def test_ranks_of_the_truth_are_even_where_draws_are_right_and_three_mistakes_are_seen(tmp_path):
+    text = printed("plot_calibration", tmp_path)
+    found = {
+        name: dict(re.findall(rf"(\w+) {NUMBER}", rest))
+        for name, rest in re.findall(r"^(.+): p-values (.*)$", text, re.M)
+    }
+    p_values = {name: {which: float(p) for which, p in row.items()} for name, row in found.items()}
+    assert min(*p_values["groups told"].values(), *p_values["right"].values()) > 0.002
+    assert max(p_values["groups not told"].values()) < 0.002  # of 2,000 simulations, so 0.0005 is the least
+    assert p_values["body up to its constant"]["size"] < 0.002 < p_values["body up to its constant"]["log_sd"]
+    assert p_values["stopped early"]["log_sd"] < 0.002

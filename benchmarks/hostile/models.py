@@ -71,11 +71,20 @@ def sealed(document: dict[str, Any], data: bytes, spoil: Callable[[str], str] = 
     """A file of these parts, with a length and a checksum that fit; `spoil` is done to the header's text."""
     document = copy.deepcopy(document)
     metadata = document.get("__metadata__")
-    if isinstance(metadata, dict) and isinstance(metadata.get("ptilde"), str):
-        metadata["ptilde"] = json.dumps(json.loads(metadata["ptilde"]) | {"sha256": "0" * 64})
+    if isinstance(metadata, dict) and (ours := _object(metadata.get("ptilde"))) is not None:
+        metadata["ptilde"] = json.dumps(ours | {"sha256": "0" * 64})
     header = spoil(json.dumps(document)).encode("utf-8", "surrogatepass")
     blob = len(header).to_bytes(8, "little") + header + data
     return blob.replace(b"0" * 64, hashlib.sha256(blob).hexdigest().encode(), 1)
+
+
+def _object(text: Any) -> dict[str, Any] | None:
+    """The JSON object that a text is, if it is one."""
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def mutant(good: bytes, i: int, whole: bool = False) -> bytes:
