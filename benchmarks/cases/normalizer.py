@@ -59,6 +59,12 @@ def _funnel():
     return log_q, 5 * np.log(2 * np.pi) + np.log(3), {"dim": 10}
 
 
+def _parabolas(dim: int):
+    """Each column is near the square of the one before it."""
+    log_q = lambda x: -0.5 * x[0] ** 2 - 2 * jnp.sum((x[1:] - x[:-1] ** 2) ** 2)  # noqa: E731
+    return log_q, dim / 2 * np.log(2 * np.pi) + (dim - 1) * np.log(0.5), {"dim": dim}
+
+
 def _ising():
     place = np.arange(16).reshape(4, 4)
     right, down = (np.stack(pair).reshape(2, -1) for pair in ((place[:, 1:], place[:, :-1]), (place[1:], place[:-1])))
@@ -90,6 +96,8 @@ TARGETS = {
     "two modes, 2 columns": lambda: _modes(2),
     "two modes, 10 columns": lambda: _modes(10),
     "funnel, 10 columns": _funnel,
+    "parabolas, 4 columns": lambda: _parabolas(4),
+    "parabolas, 10 columns": lambda: _parabolas(10),
     "Ising, 4 × 4": _ising,
     "hurdle, 5 columns": _hurdle,
     "truncated Gaussian, 5 columns": _orthant,
