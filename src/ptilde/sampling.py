@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
@@ -23,15 +23,13 @@ from ptilde import _validate
 from ptilde._typing import LogDensity, Point, Scalar, Score
 from ptilde.samplers import Chains, Column, Density, Field, Jump, Mala
 from ptilde.samplers.base import Sampler, begin, returned, run, warm_up
+from ptilde.samplers.ends import endless, few
 from ptilde.samplers.langevin import along
 from ptilde.samplers.progress import Progress, run_telling, say
 from ptilde.tabular.kinds import Categorical, Count, Kind, on_atom
 from ptilde.tabular.points import atoms_of, ends_of
 
 DENSE = 50  # columns up to which the preconditioner is a full matrix
-FAR = 1e15  # where squares in float32 are near their end
-RAYS = (2.0, 1e1, 1e3, 1e6, 1e9)  # times the distance of a draw from the middle
-PLACES = 32  # draws at which the target is looked at
 PROBES = 32  # pairs of directions at each of them, for the curl of a score
 
 
@@ -104,7 +102,7 @@ def sample(
         names=tuple(f"x{j}" for j in range(start.shape[1])),
         exact=not bare and chosen.goal is not None,
         curl=_curl(target, kept.x, chosen.scale, jr.fold_in(key, 2)) if bare else None,
-        endless=_endless(target, chosen, kept.x),
+        endless=endless(target, kept.x.reshape(-1, start.shape[1]), rays=not isinstance(chosen, Jump)),
     )
     if chains.doubts():
         doubts = "; ".join(chains.doubts())
@@ -214,46 +212,10 @@ def _values(log_q: LogDensity, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     return jax.vmap(log_q)(x)
 
 
-def _few(x: Float[Array, "draw chain d"]) -> Float[Array, "place d"]:
-    rows = x.reshape(-1, x.shape[-1])
-    return rows[np.linspace(0, len(rows) - 1, PLACES).astype(int)]
-
-
-def _endless(target: Any, sampler: Any, x: Float[Array, "draw chain d"]) -> bool:
-    """Whether chains have left the numbers, or log q does not lead them back."""
-    if not jnp.max(jnp.abs(x)) < FAR:  # NaN, too
-        return True
-    if isinstance(sampler, Jump):
-        return False
-    rays, axes = _open(target, _few(x))
-    return float(jnp.mean(rays)) >= 0.25 or bool(jnp.any(axes))
-
-
-@eqx.filter_jit
-def _open(target: Any, x: Float[Array, "n d"]) -> tuple[Bool[Array, " n"], Bool[Array, " 2*d"]]:
-    r"""Along which rays q has no integral, at any distance: of those through draws, and of the axes.
-
-    On the ray $m + rv$ its mass has one if $r^k q$ falls, $\frac{d \log q}{d \log r} < -k$, far out; with all nearby
-    rays, k = d, by itself, k = 1.
-    """
-    middle = jnp.mean(x, 0)
-    spread = jnp.diag(jnp.std(x, 0))
-
-    def falls(v: Point, r: Array, k: int) -> Array:
-        there = target.at(middle + r * v)
-        return ~(r * jnp.vdot(there.score, v) > -k) | ~(there.log_q > -jnp.inf)
-
-    def is_open(v: Point, k: int) -> Array:
-        return jnp.any(v != 0) & ~jnp.any(jax.vmap(lambda r: falls(v, r, k))(jnp.asarray(RAYS, x.dtype)))
-
-    rays = jax.vmap(lambda v: is_open(v, x.shape[1]))(x - middle)
-    return rays, jax.vmap(lambda v: is_open(v, 1))(jnp.concatenate([spread, -spread]))
-
-
 def _curl(field: Field, x: Float[Array, "draw chain d"], scale: Any, key: PRNGKeyArray) -> float | None:
     """How much of the field's Jacobian is antisymmetric, at a few of the draws; None if it cannot be differentiated."""
     try:
-        share = float(_antisymmetric(field.score, _few(x), scale, key))
+        share = float(_antisymmetric(field.score, few(x.reshape(-1, x.shape[-1])), scale, key))
     except (TypeError, ValueError, NotImplementedError):  # as JAX has it of callbacks and of rules for one direction
         return None
     return share if np.isfinite(share) else None

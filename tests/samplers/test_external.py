@@ -227,6 +227,8 @@ def tempered(log_q, kept=0.8):
             lambda: tempered(lambda x: -30 * x @ x, 0.999999),
             "`kept` must let particles arrive; after 1000 temperatures",
         ),
+        (lambda: tempered(lambda x: 0.1 * x @ x), "`log_q` must fall far from its modes.*Check its sign"),
+        (lambda: tempered(lambda x: -0.5 * x[0] ** 2), "`log_q` must fall far from its modes"),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):

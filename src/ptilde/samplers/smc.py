@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ptilde import _validate
 from ptilde._typing import LogDensity, Point, Scalar
 from ptilde.samplers.base import Density, Info, State
+from ptilde.samplers.ends import endless
 from ptilde.samplers.langevin import Mala
 
 _MOST_RUNGS = 1000
@@ -79,12 +80,13 @@ class TemperedSmc(eqx.Module):
         """Particles with the law of q.
 
         Args:
-            log_q: x ↦ log q(x), up to a constant, on all of the space.
+            log_q: x ↦ log q(x), up to a constant, on all of the space; for bounded columns write it in coordinates
+                without ends, or use `ptilde.sample` with `support`.
             x0: points that span the modes, (n, d), at least two.
             key: of all randomness.
 
         Raises:
-            ValueError: if shapes do not fit, or particles do not arrive at q.
+            ValueError: if shapes do not fit, particles do not arrive at q, or q has no integral.
         """
         points = np.asarray(x0, float)
         if points.ndim != 2 or len(points) < 2 or not np.isfinite(points).all():
@@ -96,6 +98,11 @@ class TemperedSmc(eqx.Module):
             raise ValueError(
                 f"`kept` must let particles arrive; after {int(climb.num_rungs)} temperatures with {self.kept:g} "
                 f"they are at β = {float(climb.moved):.3g} of 1. Lower it, or give points nearer to the modes in `x0`."
+            )
+        if endless(Density(log_q), climb.smc.particles):
+            raise ValueError(
+                "`log_q` must fall far from its modes, so that q has an integral; it does not where particles are or "
+                "along rays through them. Check its sign; if it ends somewhere, use `ptilde.sample` with `support`."
             )
         return Particles(np.asarray(climb.smc.particles), float(climb.log_z), float(climb.ess), int(climb.num_rungs))
 
