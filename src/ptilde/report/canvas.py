@@ -157,7 +157,8 @@ def histogram(
     both = np.concatenate([real, model])
     if not len(both):
         return
-    edges = _edges(*np.quantile(both, [0.0005, 0.9995]), num_bins, step, logarithmic=logarithmic)
+    low, high = np.quantile(both, [0.0005, 0.9995])
+    edges = _edges(low, high, num_bins, step, logarithmic=logarithmic)
     if logarithmic:
         logarithmic_scale(axes, "x")
     width = np.diff(np.log(edges) if logarithmic else edges)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
-from numpy.typing import NDArray
 
 LEAST = 2  # ticks from which a scale can be read
 
@@ -12,23 +13,23 @@ LEAST = 2  # ticks from which a scale can be read
 class Decades(LogLocator):
     """Powers of ten where two of them are seen, else 1, 2 and 5 times these, else even steps."""
 
-    def tick_values(self, vmin: float, vmax: float) -> NDArray[np.float64]:
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         """Ticks of an axis between these values."""
         low, high = sorted((vmin, vmax))
         if not 0 < low < high < np.inf:
             return super().tick_values(vmin, vmax)
-        found = np.asarray(super().tick_values(low, high))
+        found = super().tick_values(low, high)
         if _seen(found, low, high) >= LEAST:
             return found
         powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-        halves = np.outer(powers, [1, 2, 5]).ravel()
+        halves = np.outer(powers, [1, 2, 5]).ravel().tolist()
         if _seen(halves, low, high) >= LEAST:
             return halves
-        return np.asarray(MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high))
+        return MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high)
 
 
-def _seen(ticks: NDArray, low: float, high: float) -> int:
-    return int(np.sum((ticks >= low) & (ticks <= high)))
+def _seen(ticks: Sequence[float], low: float, high: float) -> int:
+    return sum(low <= tick <= high for tick in ticks)
 
 
 def spelt(value: float) -> str:
