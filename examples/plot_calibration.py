@@ -1,5 +1,5 @@
 r"""Are intervals and chains right on average? Simulation-based calibration, and what three mistakes look like in it.
-================================================================================================================
+=================================================================================================================
 
 Draw θ from a prior, data given θ, and draws of θ given the data: if these are right, the rank of the true θ among them
 is uniform (Talts et al. 2018, Validating Bayesian inference algorithms with simulation-based calibration,

@@ -16,6 +16,7 @@ CASES = {
     "ranks": kills.of_ranks,
     "determinism": sizes.determinism,
     "memory": sizes.memory,
+    "huge": sizes.huge,
     "rate": sizes.rate,
     "quality": sizes.quality,
     "capacity": sizes.capacity,

@@ -16,32 +16,52 @@ from benchmarks.reliability.found import Found, clock, ended, folder_of, hashes,
 GIB = 1024.0
 
 
-def memory(bounded: bool, rows: tuple[int, int] | None = None, place: Path | None = None) -> Found:
+def memory(bounded: bool) -> Found:
     """Fit and score of a large table against a twentieth of it: peak memory at most 1 GiB more."""
-    began, failures, note = clock(), [], []
-    small, large = rows or ((20_000, 400_000) if bounded else (1_000_000, 20_000_000))
+    small, large = (20_000, 400_000) if bounded else (10**6, 2 * 10**7)
     steps = ["--max-iter", "50"] if bounded else []
-    with tempfile.TemporaryDirectory() as own:
-        folder, peaks = place or Path(own), {}
+    return _grown(
+        title(memory),
+        lambda data, model, out: [
+            ["fit", data, *steps, "-o", model],
+            ["score", model, data, "-o", f"{out} scored"],
+        ],
+        small,
+        large,
+    )
+
+
+def huge(bounded: bool) -> Found:
+    """A fit to 10⁸ rows, log densities of a quarter, 10⁷ draws: peak memory at most 1 GiB above that of 10⁶ rows."""
+    small, large = (20_000, 400_000) if bounded else (10**6, 10**8)
+    steps = ["--max-iter", "50"] if bounded else []
+    return _grown(
+        title(huge),
+        lambda data, model, out: [
+            ["fit", data, *steps, "-o", model],
+            ["score", model, data, "-o", f"{out} scored", "--shard", "0/4"],  # as each of four workers would
+            ["sample", model, "-n", str(large // 10), "-o", f"{out} drawn"],
+        ],
+        small,
+        large,
+    )
+
+
+def _grown(case: str, jobs: Callable[[str, str, str], list[list[str]]], small: int, large: int) -> Found:
+    """Jobs on a small table and on a large one, each of which may take 1 GiB more there."""
+    began, failures, note, peaks = clock(), [], [], {}
+    with tempfile.TemporaryDirectory() as folder:
         for size in (small, large):
-            data = folder_of(size, folder / f"{size}", min(size, 1_000_000))
-            model, out = folder / f"{size}.ptilde", folder / f"{size} scored"
-            for what, job in (
-                ("fit", ["fit", str(data), *steps, "-o", str(model)]),
-                ("score", ["score", str(model), str(data), "-o", str(out)]),
-            ):
-                start = clock()
-                done = ended(job)
+            data = folder_of(size, Path(folder) / f"{size}", min(size, 1_000_000))
+            for job in jobs(str(data), f"{folder}/{size}.ptilde", f"{folder}/{size}"):
+                start, done, what = clock(), ended(job), job[0]
                 peaks[what, size] = done.peak
-                note.append(f"{what} {size:,} rows: {done.peak:,.0f} MB, {clock() - start:.0f} s")
+                note.append(f"{what}, {size:,} rows: {done.peak:,.0f} MB, {clock() - start:.0f} s")
                 if done.code:
                     failures.append(f"{what} of {size:,} rows: {done.err}")
-            for what in ("fit", "score"):
-                if peaks[what, size] - peaks[what, small] > GIB:
-                    failures.append(
-                        f"{what} of {size:,} rows takes {peaks[what, size] - peaks[what, small]:.0f} MB more"
-                    )
-    return Found(title(memory), 4, failures, clock() - began, max(peaks.values()), "; ".join(note))
+                if (more := done.peak - peaks[what, small]) > GIB:
+                    failures.append(f"{what} of {size:,} rows takes {more:.0f} MB more")
+    return Found(case, len(peaks), failures, clock() - began, max(peaks.values()), "; ".join(note))
 
 
 def rate(bounded: bool) -> Found:
