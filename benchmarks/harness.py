@@ -194,7 +194,7 @@ def markdown(result: dict) -> str:
         lines += [f"## {title}", ""] if title else []
         lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
         for name, row in result["rows"].items():
-            if name.startswith(head):
+            if name.startswith(head) and (not row or any(metric in row for metric in metrics)):
                 cells = (_cell(row.get(metric), len(result["seeds"])) for metric in metrics)
                 lines.append(f"| {name.removeprefix(head)} | " + " | ".join(cells) + " |")
         lines.append("")

@@ -202,7 +202,7 @@ def test_a_table_without_zeros_is_red_and_one_that_has_them_is_not(tmp_path):
 def test_ranks_of_the_truth_are_even_where_draws_are_right_and_three_mistakes_are_seen(tmp_path):
     text = printed("plot_calibration", tmp_path)
     found = {
-        name: dict(re.findall(rf"(\w+) {NUMBER}", rest))
+        name: dict(re.findall(r"(\w+) (\d\.\d+)", rest))
         for name, rest in re.findall(r"^(.+): p-values (.*)$", text, re.M)
     }
     p_values = {name: {which: float(p) for which, p in row.items()} for name, row in found.items()}
