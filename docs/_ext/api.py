@@ -126,18 +126,16 @@ class Homes(ast.NodeTransformer):
     """Types by where they stand, as some of one name stand in two modules; what is shown is the name alone."""
 
     def __init__(self, module: str):
-        self.module, self.known = module, vars(importlib.import_module(module))
+        self.known = vars(importlib.import_module(module))
 
     def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
-        """A class of ours by its public module, where its entry is; an alias by its own, where none is."""
+        """A class of ours by its public module, where its entry is; what has none by its name alone."""
         thing = self.known.get(node.id)
-        if thing is None:
-            return node
         home = ".".join(getattr(thing, "__module__", "").split(".")[:2])
         public = (
             inspect.isclass(thing) and home.startswith("ptilde.") and hasattr(importlib.import_module(home), node.id)
         )
-        return ast.parse(f"{home if public else self.module}.{node.id}", mode="eval").body
+        return ast.parse(f"{home}.{node.id}", mode="eval").body if public else node
 
 
 def arguments(thing: Any) -> tuple[str, str | None]:
