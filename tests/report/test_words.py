@@ -1,5 +1,7 @@
 """The marks follow the numbers: what is beyond chance and matters is no longer good, and what is chance is."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from ptilde import Schema, SemiContinuous
 from ptilde.diagnostics import Estimate
 from ptilde.report import evidence, measure_tables, phrases, words
+from ptilde.report.page import page
 
 
 class Compared:
@@ -21,10 +24,11 @@ def share(p, num_rows):
     return Estimate(p, float(np.sqrt(p * (1 - p) / num_rows)))
 
 
-def mark_of_atom(real, drawn, num_rows):
-    (finding,) = words._atoms(
-        Compared({"claim": {0.0: (share(0.4, num_rows),) * 2, 200.0: (share(real, num_rows), share(drawn, num_rows))}})
-    )
+def of_atoms(real, drawn, num_real, num_drawn, others=0):
+    """The finding of an atom at 200, beside others that are right."""
+    pairs = {float(i): (share(0.4, num_real), share(0.4, num_drawn)) for i in range(others)}
+    pairs[200.0] = share(real, num_real), share(drawn, num_drawn)
+    (finding,) = words._atoms(Compared({"claim": pairs}), (num_real, num_drawn))
     return finding
 
 
@@ -39,9 +43,30 @@ def mark_of_atom(real, drawn, num_rows):
     ],
 )
 def test_a_difference_at_an_atom_counts_beyond_chance_and_beside_the_atom(real, drawn, num_rows, mark):
-    found = mark_of_atom(real, drawn, num_rows)
+    found = of_atoms(real, drawn, num_rows, num_rows, others=1)
     assert found.mark == mark
     assert f"claim = 200, of 2 atoms looked at: {100 * real:.1f} % of real rows and {100 * drawn:.1f} %" in found.answer
+
+
+def test_an_atom_that_few_rows_miss_by_chance_is_no_fault():
+    assert of_atoms(0.02, 0.0, 1000, 25).mark == "good"  # the binomial error of 0 of 25 would be 0
+    assert of_atoms(0.02, 0.0, 1000, 5000).mark == "poor"
+
+
+def test_the_largest_of_many_differences_is_held_against_what_the_largest_is_by_chance():
+    assert of_atoms(0.55, 0.47, 600, 600).mark == "fair"  # 2.8 standard errors
+    assert of_atoms(0.55, 0.47, 600, 600, others=39).mark == "good"
+
+
+@pytest.mark.parametrize(("floor", "mark"), [(0.98, "none"), (0.1, "poor")])
+def test_patterns_that_are_mostly_seen_once_say_nothing(floor, mark):
+    found = Compared({"a": {}, "b": {}})
+    found.pattern, found.pattern_floor = Estimate(0.99, 0.001), Estimate(floor, 0.001)
+    assert [finding.mark for finding in words._patterns(found)] == [mark]
+
+
+def test_a_name_that_cannot_be_seen_is_quoted():
+    assert [phrases.named(name) for name in ("", " ", "claim")] == ["''", "' '", "claim"]
 
 
 def test_a_classifier_far_below_chance_is_no_good_sign():
@@ -103,3 +128,9 @@ def test_every_row_of_a_copy_is_a_copy():
 )
 def test_a_number_has_four_figures_and_no_exponent_where_a_person_writes_none(value, text):
     assert phrases.figures(value) == text
+
+
+def test_a_long_name_is_cut_where_it_would_make_a_row_as_high_as_a_page():
+    table = pa.table({"n" * 200: numbers(0)["a"]})
+    cells = re.findall(r"<td>(n+…?)</td>", page(measure_tables(table, table), "t"))
+    assert len(cells) >= 3 and all(cell == "n" * 27 + "…" for cell in cells)

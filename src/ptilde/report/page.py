@@ -17,7 +17,7 @@ from markupsafe import Markup
 import ptilde
 from ptilde import _files
 from ptilde.report import pictures, regressor_pictures
-from ptilde.report.canvas import Picture, legible
+from ptilde.report.canvas import Picture, legible, shown
 from ptilde.report.numbers import Verdict
 from ptilde.report.phrases import figures
 from ptilde.report.regressor import RegressorVerdict
@@ -43,7 +43,7 @@ def page(verdict: Any, title: str) -> str:
         undefined=jinja2.StrictUndefined,
         finalize=_legible,
     )
-    environment.filters["figures"] = figures
+    environment.filters |= {"figures": figures, "short": shown}
     template, parts = parts_of(verdict)
     return environment.get_template(template).render(
         title=title,

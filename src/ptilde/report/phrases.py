@@ -51,6 +51,11 @@ def number(x: float) -> str:
     return f"{round(x, 3) + 0.0:.3f}"  # + 0.0 makes of -0.000 a 0.000
 
 
+def named(name: str) -> str:
+    """A name within a sentence: one that would not be seen stands in quotes."""
+    return name if name.strip() else repr(name)
+
+
 def figures(x: float) -> str:
     """A number in the units of a column: four figures, and no exponent where a person would write none."""
     if not 1e-4 <= abs(x) < 1e9:
@@ -72,4 +77,5 @@ def percent(share: float) -> str:
 
 def listed(names: tuple[str, ...]) -> str:
     """The first names."""
+    names = tuple(map(named, names))
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:4])} and {len(names) - 4} more"

@@ -11,7 +11,7 @@ LEAST = 2  # ticks from which a scale can be read
 
 
 class Decades(LogLocator):
-    """Powers of ten where two of them are seen, else 1, 2 and 5 times these, else even steps."""
+    """Powers of ten where two of them are seen, else 1 and 3 times these, or 1, 2 and 5, else even steps."""
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         """Ticks of an axis between these values."""
@@ -22,9 +22,10 @@ class Decades(LogLocator):
         if _seen(found, low, high) >= LEAST:
             return found
         powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-        halves = np.outer(powers, [1, 2, 5]).ravel().tolist()
-        if _seen(halves, low, high) >= LEAST:
-            return halves
+        for between in ([1, 3], [1, 2, 5]):
+            found = np.outer(powers, between).ravel().tolist()
+            if _seen(found, low, high) >= LEAST:
+                return found
         return MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high)
 
 

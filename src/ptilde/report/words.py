@@ -16,22 +16,28 @@ from ptilde.report.phrases import (
     POOR_P,
     SHARE_MARGIN,
     Finding,
+    figures,
     grade,
     grade_p,
     listed,
+    named,
     number,
     percent,
     plus_minus,
 )
 from ptilde.report.phrases import p_value as spelt_p
 from ptilde.report.phrases import worst as worst_of
+from ptilde.report.rows import Columns
+from ptilde.tabular.schema import Categorical, Schema
 
 if TYPE_CHECKING:
     from ptilde.diagnostics import Floored
     from ptilde.report.numbers import Agreement, Density, Verdict
 
+Rows = tuple[int, int]  # real and drawn
 AUC_MARGIN = 0.035  # above the floor of real rows: what the project asks of itself on RAND HIE
 ATOM_MARGIN = 0.01  # of a share of rows
+NO_PATTERNS = 0.5  # total variation of real rows among themselves: most of their patterns are seen once
 CERTIFICATE_MARGIN = 0.06
 TAIL_MARGIN = 0.05
 COPY_MARGIN = 0.005
@@ -41,12 +47,13 @@ NEAR_MARGIN = 0.02
 def findings(verdict: Verdict) -> list[Finding]:
     """Every question that the numbers of a verdict answer, the most telling first."""
     found, density = verdict.comparison, verdict.density
+    rows = _num_rows(verdict.real), _num_rows(verdict.draws)
     told = [
         _auc(found),
         _law(verdict.law),
-        *_atoms(found),
+        *_atoms(found, rows),
         *_patterns(found),
-        *_categories(verdict.categories),
+        *_categories(verdict.categories, rows, _num_categories(verdict.schema)),
         *_bodies(verdict.bodies),
         *_tails(found, verdict.bodies),
         *_dependence(verdict.dependence),
@@ -57,6 +64,10 @@ def findings(verdict: Verdict) -> list[Finding]:
         told += [_certificate(density.certificate)]
         told += [_agreement(density.agreement)] if density.agreement else []
     return told
+
+
+def _num_rows(table: Columns) -> int:
+    return len(next(iter(table.values())))
 
 
 def _auc(found: Comparison) -> Finding:
@@ -79,31 +90,29 @@ def _law(law: Floored) -> Finding:
     return Finding("Do so many rows tell the two laws apart?", f"{answer}.", grade_p(law.value.p_value))
 
 
-def _atoms(found: Comparison) -> list[Finding]:
+def _atoms(found: Comparison, rows: Rows) -> list[Finding]:
     pairs = [(name, atom, *pair) for name, shares in found.atoms.items() for atom, pair in shares.items()]
     if not pairs:
         return []
-    excess = [_beyond(real, model) / _share_margin(real) for _, _, real, model in pairs]
+    chance = [_chance(real, model, rows, len(pairs)) for _, _, real, model in pairs]
     gap = [abs(model.value - real.value) for _, _, real, model in pairs]
-    name, atom, real, model = pairs[int(np.argmax(excess if max(excess) else gap))]
+    beyond = [max(0.0, g - c) / _share_margin(real) for g, c, (_, _, real, _) in zip(gap, chance, pairs, strict=True)]
+    worst = int(np.argmax(beyond if max(beyond) else gap))
+    name, atom, real, model = pairs[worst]
     answer = (
-        f"Furthest off is {name} = {atom:g}, of {len(pairs)} atom{'s' * (len(pairs) > 1)} looked at: "
-        f"{percent(real.value)} of real rows and {percent(model.value)} of drawn ones; {_chance(real, model)}"
+        f"Furthest off is {named(name)} = {atom:g}, of {len(pairs)} atom{'s' * (len(pairs) > 1)} looked at: "
+        f"{percent(real.value)} of real rows and {percent(model.value)} of drawn ones; equal laws differ by up to "
+        f"{100 * chance[worst]:.1f} points"
     )
-    return [Finding("Is the mass on each atom right?", f"{answer}.", grade(max(excess), 1.0))]
+    return [Finding("Is the mass on each atom right?", f"{answer}.", grade(max(beyond), 1.0))]
 
 
-def _beyond(real: Estimate, model: Estimate) -> float:
-    """What of a difference is more than chance makes."""
-    return max(0.0, abs(model.value - real.value) - _noise(real, model))
+def _chance(real: Estimate, model: Estimate, rows: Rows, number: int) -> float:
+    """What the shares of equal laws differ by at most, in all of so many comparisons, with 95 %."""
+    from scipy.stats import norm
 
-
-def _noise(real: Estimate, model: Estimate) -> float:
-    return 2 * float(np.hypot(real.standard_error, model.standard_error))
-
-
-def _chance(real: Estimate, model: Estimate) -> str:
-    return f"equal laws differ by up to {100 * _noise(real, model):.1f}"
+    p = (rows[0] * real.value + rows[1] * model.value) / sum(rows)
+    return float(norm.isf(LEVEL / 2 / number) * np.sqrt(p * (1 - p) * (1 / rows[0] + 1 / rows[1])))
 
 
 def _share_margin(real: Estimate) -> float:
@@ -118,22 +127,28 @@ def _patterns(found: Comparison) -> list[Finding]:
         f"The patterns of atoms are {plus_minus(found.pattern)} apart in total variation; real rows among themselves "
         f"are {plus_minus(found.pattern_floor)} apart"
     )
+    question = "Do columns sit on their atoms together as they should?"
+    if found.pattern_floor.value > NO_PATTERNS:
+        return [Finding(question, f"{answer}: too many patterns for so few rows to say.", "none")]
     excess = max(0.0, found.pattern.value - found.pattern_floor.value - 2 * found.pattern.standard_error)
-    return [
-        Finding("Do columns sit on their atoms together as they should?", f"{answer}.", grade(excess, SHARE_MARGIN))
-    ]
+    return [Finding(question, f"{answer}.", grade(excess, SHARE_MARGIN))]
 
 
-def _categories(found: dict) -> list[Finding]:
+def _categories(found: dict, rows: Rows, number: int) -> list[Finding]:
     if not found:
         return []
     name, (value, real, drawn) = max(found.items(), key=lambda item: abs(item[1][2].value - item[1][1].value))
+    chance = _chance(real, drawn, rows, number)
     answer = (
-        f"The largest difference is at {name} = {value}, {percent(real.value)} of real rows and "
-        f"{percent(drawn.value)} of drawn ones; {_chance(real, drawn)}"
+        f"The largest difference is at {named(name)} = {value}, {percent(real.value)} of real rows and "
+        f"{percent(drawn.value)} of drawn ones; equal laws differ by up to {100 * chance:.1f} points"
     )
-    excess = max(_beyond(real, drawn) for _, real, drawn in found.values())
+    excess = max(abs(d.value - r.value) - _chance(r, d, rows, number) for _, r, d in found.values())
     return [Finding("Is the share of each category right?", f"{answer}.", grade(excess, SHARE_MARGIN))]
+
+
+def _num_categories(schema: Schema) -> int:
+    return sum(len(kind.categories) for kind in schema.columns.values() if isinstance(kind, Categorical))
 
 
 def _bodies(found: dict[str, Body]) -> list[Finding]:
@@ -142,8 +157,8 @@ def _bodies(found: dict[str, Body]) -> list[Finding]:
     name = max(found, key=lambda n: found[n].gap - found[n].by_chance)
     worst = found[name]
     answer = (
-        f"The distribution functions off the atoms are furthest apart in {name}, by {worst.gap:.3f}; equal laws stay "
-        f"below {worst.by_chance:.3f}, and 1 is the worst"
+        f"The distribution functions off the atoms are furthest apart in {named(name)}, by {worst.gap:.3f}; equal laws "
+        f"stay below {worst.by_chance:.3f}, and 1 is the worst"
     )
     mark = grade(worst.gap - worst.by_chance, GAP_MARGIN)
     return [Finding("Is the body of each column right?", f"{answer}.", mark)]
@@ -152,15 +167,18 @@ def _bodies(found: dict[str, Body]) -> list[Finding]:
 def _tails(found: Comparison, bodies: dict[str, Body]) -> list[Finding]:
     ratio, said, marks = found.row_sum, [], []
     if ratio is not None and np.isfinite(ratio.value):
-        said.append(f"The 99 % quantile of a row's sum is {plus_minus(ratio)} times that of real rows.")
+        said.append(
+            f"The 99 % quantile of a row's sum is {figures(ratio.value)} ± {figures(ratio.standard_error)} times "
+            "that of real rows."
+        )
         marks.append(grade(max(0.0, abs(ratio.value - 1) - 2 * ratio.standard_error), TAIL_MARGIN))
     reaches = {name: body.reach for name, body in bodies.items() if body.reach is not None}
     if reaches:
         name = max(reaches, key=lambda n: _off_by(reaches[n].low, reaches[n].high))
         reach = reaches[name]
         said.append(
-            f"Beyond the 20th largest real value of {name} lie {reach.value:.2f} ({reach.low:.2f} to {reach.high:.2f}) "
-            "times as many drawn rows as real ones: 1 is right, 0 is a tail that was cut off."
+            f"Beyond the 20th largest real value of {named(name)} lie {reach.value:.2f} ({reach.low:.2f} to "
+            f"{reach.high:.2f}) times as many drawn rows as real ones: 1 is right, 0 is a tail that was cut off."
         )
         off_by = _off_by(reach.low, reach.high)
         marks.append("good" if off_by <= 1.5 else "fair" if off_by <= 2 else "poor")
@@ -176,8 +194,8 @@ def _dependence(found: Dependence | None) -> list[Finding]:
     if found is None:
         return []
     answer = (
-        f"Rank correlations differ most for {found.first} and {found.second}: {number(found.real)} in real rows, "
-        f"{number(found.drawn)} in drawn ones, with a standard error of {found.standard_error:.3f}"
+        f"Rank correlations differ most for {named(found.first)} and {named(found.second)}: {number(found.real)} in "
+        f"real rows, {number(found.drawn)} in drawn ones, with a standard error of {found.standard_error:.3f}"
     )
     mark = grade(found.beyond_chance, GAP_MARGIN)
     return [Finding("Do columns hang together as they should?", f"{answer}.", mark)]
