@@ -10,6 +10,9 @@ grey band as a whole with probability 0.95 (Säilynoja, Bürkner & Vehtari 2022,
 normal around the estimate, with its standard errors. Told the people (`groups`), they are right; not told, they are too
 narrow, and the truth lies outside them too often: ranks heap at both ends.
 
+This is the third law that was tried here. With log-normal changes on x > 0 the estimator failed this test as it should
+not: at 1,200 rows the default weights of a half-line leave estimates off by about 0.3 of a standard error.
+
 **A sampler**: eight measurements with an unknown spread, and an effect that is exactly 0 with probability ½. A chain
 jumps between the atom and the body. The log density there must be one on both: a body "up to its constant" gives the
 atom a fifth of its odds, and no R-hat sees it. Chains with too short a step, read after 30 steps without warm-up, are
