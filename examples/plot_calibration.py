@@ -11,7 +11,7 @@ normal around the estimate, with its standard errors. Told the people (`groups`)
 narrow, and the truth lies outside them too often: ranks heap at both ends.
 
 This is the third law that was tried here. With log-normal changes on x > 0 the estimator failed this test as it should
-not: at 1,200 rows the default weights of a half-line leave estimates off by about 0.3 of a standard error.
+not: at 1,200 rows the default weights of a half-line leave estimates off by a part of their standard errors.
 
 **A sampler**: eight measurements with an unknown spread, and an effect that is exactly 0 with probability ½. A chain
 jumps between the atom and the body. The log density there must be one on both: a body "up to its constant" gives the

@@ -74,7 +74,7 @@ def ksd_test(
         score: the gradient of the log density, a function of one point in JAX, or its values (n, d).
         kernel: `Imq()` or `GaussianKernel()`; without a bandwidth, the median distance.
         factors: multiples of the bandwidth, such as (0.25, 0.5, 1, 2, 4). Several at once reject too seldom where rows
-            are few: (0.25, 1, 4) 3.5 % of 2,000 nulls of 100 rows, 5.0 % of 200 rows.
+            are few: (0.25, 1, 4) 3.5 % of 2,000 nulls of 100 rows (`make bench CASE=ksd`).
         tune: the share of rows (2,000 at most) spent on choosing among the factors; 0 to test all of them.
         support: both ends of each column, where the density need not vanish at one (see `charts`).
         block_size: rows of a block at least, 2 for linear time (which rejects too seldom where there are few: 3.4 % of
